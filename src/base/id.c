@@ -1,0 +1,52 @@
+#include "base/id.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+void id_random(void *out, size_t len)
+{
+    unsigned char *p = out;
+
+    while (len > 0) {
+        ssize_t got = getrandom(p, len, 0);
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            abort();
+        p += got;
+        len -= (size_t)got;
+    }
+}
+
+void id_uuid(char out[UUID_BYTES])
+{
+    unsigned char r[16];
+
+    id_random(r, sizeof r);
+    r[6] = (unsigned char)((r[6] & 0x0f) | 0x40);
+    r[8] = (unsigned char)((r[8] & 0x3f) | 0x80);
+    (void)snprintf(out, UUID_BYTES, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
+                   (unsigned)r[0], (unsigned)r[1], (unsigned)r[2], (unsigned)r[3], (unsigned)r[4], (unsigned)r[5],
+                   (unsigned)r[6], (unsigned)r[7], (unsigned)r[8], (unsigned)r[9], (unsigned)r[10], (unsigned)r[11],
+                   (unsigned)r[12], (unsigned)r[13], (unsigned)r[14], (unsigned)r[15]);
+}
+
+void id_text(const char *alphabet, size_t len, char *out)
+{
+    size_t size = strlen(alphabet);
+    unsigned limit = (unsigned)(256 - 256 % size);
+
+    for (size_t i = 0; i < len;) {
+        unsigned char r;
+
+        id_random(&r, 1);
+        if (r < limit)
+            out[i++] = alphabet[r % size];
+    }
+    out[len] = '\0';
+}

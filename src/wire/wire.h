@@ -1,0 +1,124 @@
+#pragma once
+
+/*
+ * Messages between irorid and irori-launcher over one SOCK_SEQPACKET socket.
+ *
+ * One packet is one message: a fixed header and the fields that the type
+ * names, each text length-prefixed, little endian, plus descriptors
+ * (SCM_RIGHTS). Both sides check version, lengths and ranges; what does not
+ * fit is refused whole. irorid holds the socket without blocking and queues;
+ * the launcher reads one message after the other.
+ *
+ * irorid chooses env_id (never 0, never reused in a connection). For one
+ * environment the order is:
+ *
+ *   START ──▶ STARTED | FAILED      FAILED: there is no environment
+ *   (FREEZE | THAW | CPU)*          no answer
+ *   EXITED ◀──                      the runtime process is gone; the slot and /tmp wait
+ *   RESTART ──▶ STARTED | FAILED    only after EXITED, or ends what runs and needs no EXITED
+ *   KILL ──▶ GONE                   always answered, also after FAILED of a RESTART
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct err;
+
+enum { WIRE_VERSION = 1, WIRE_MAX_BYTES = 128 * 1024, WIRE_MAX_FDS = 8 };
+
+enum wire_type {
+    /* irorid to launcher */
+    WIRE_START = 1, /* struct wire_start */
+    WIRE_RESTART,   /* struct wire_start; the same environment, slot and /tmp */
+    WIRE_FREEZE,    /* env_id */
+    WIRE_THAW,      /* env_id */
+    WIRE_CPU,       /* env_id, number = millicores, 0 = no limit */
+    WIRE_KILL,      /* env_id; the slot is cleaned and pooled */
+    /* launcher to irorid */
+    WIRE_READY = 32, /* text = JSON about machine and runtimes; fds: memory use of all environments */
+    WIRE_STARTED,    /* env_id, number = enum wire_started_flag; fds in enum wire_started_fd order */
+    WIRE_FAILED,     /* env_id, text = why; number = enum wire_failure */
+    WIRE_EXITED,     /* env_id, struct wire_exited */
+    WIRE_GONE,       /* env_id */
+    WIRE_TYPE_END
+};
+
+enum wire_started_flag {
+    WIRE_PARKED = 1 << 0, /* a clone: fds[WIRE_FD_CONNECTION] is there and already in `next` */
+};
+enum wire_started_fd {
+    WIRE_FD_LISTENER,     /* Runtime API, 127.0.0.1:9001 inside the slot, listening, non-blocking */
+    WIRE_FD_LOG,          /* read end of stdout and stderr, non-blocking */
+    WIRE_FD_PIDFD,        /* of the runtime's pid namespace init */
+    WIRE_FD_MEMORY_USAGE, /* one decimal number of bytes, page cache included; pread() it */
+    WIRE_FD_MEMORY_STAT,  /* memory.stat of the cgroup */
+    WIRE_FD_CONNECTION,   /* only with WIRE_PARKED */
+};
+enum wire_failure {
+    WIRE_FAIL_SYSTEM,     /* ours or the kernel's */
+    WIRE_FAIL_NO_SLOT,    /* all slots in use */
+    WIRE_FAIL_NO_RUNTIME, /* the machine has no interpreter for this runtime id */
+    WIRE_FAIL_NO_CODE,    /* the code folder is not there */
+    WIRE_FAIL_INVALID,    /* the message was refused */
+};
+
+enum wire_exit_kind {
+    WIRE_EXIT_CODE,   /* value = exit status */
+    WIRE_EXIT_SIGNAL, /* value = signal number */
+    WIRE_EXIT_EXEC,   /* value = errno of execve(), text = the path */
+};
+
+struct wire_exited {
+    uint64_t env_id;
+    uint32_t kind; /* enum wire_exit_kind */
+    int32_t value;
+    bool out_of_memory; /* the kernel killed something in the environment for memory */
+    const char *text;   /* never NULL */
+};
+
+/* Everything borrowed; after decoding it points into the packet. */
+struct wire_start {
+    uint64_t env_id;
+    uint32_t uid_index;    /* of the function in the instance's user id range, from 1 */
+    uint32_t memory_mb;    /* 128 to 10240 */
+    uint32_t tmp_mb;       /* 512 to 10240 */
+    uint32_t cpu_millis;   /* 0 = no limit (INIT) */
+    const char *runtime;   /* runtime id; chooses interpreter and runtime client */
+    const char *code;      /* lower-case hex SHA-256, names DIR/code/<it>/ */
+    const char *hostname;  /* [a-z0-9.-]{1,63} */
+    const char *const *argv; /* program inside the sandbox and its arguments */
+    uint32_t argc;         /* 1 to WIRE_MAX_ARGS */
+    const char *const *env; /* "NAME=value" */
+    uint32_t envc;         /* 0 to WIRE_MAX_ENV */
+};
+enum { WIRE_MAX_ARGS = 64, WIRE_MAX_ENV = 512 };
+
+/* Any decoded message; the fields its type does not name are zero or "". */
+struct wire_message {
+    enum wire_type type;
+    uint64_t env_id;
+    uint64_t number;
+    const char *text; /* never NULL */
+    struct wire_start start;
+    struct wire_exited exited;
+    /* Owned arrays behind start.argv and start.env; wire_message_done(). */
+    const char **strings;
+};
+
+struct buf;
+
+/** Encodes into out (max at least WIRE_MAX_BYTES). Returns 0, or -EINVAL, -EMSGSIZE for what may not be sent. */
+int wire_encode(const struct wire_message *message, struct buf *out);
+/** Decodes a whole packet, which must outlive ret_message; checks ranges of every field and that texts hold
+ * no NUL. Returns 0 or negative with err set, and then ret_message holds nothing. */
+int wire_decode(const void *packet, size_t len, struct wire_message *ret_message, struct err *err);
+void wire_message_done(struct wire_message *message);
+
+/** Sends one packet with fds (borrowed). Returns 0, -EAGAIN (would block), or another negative errno. */
+int wire_send(int socket, const void *packet, size_t len, const int *fds, size_t fd_count);
+/** Receives one packet; descriptors are close-on-exec and owned by the caller. Returns the length, 0 at the
+ * end of the connection, -EAGAIN, -EMSGSIZE for a truncated packet or too many descriptors (all of them
+ * closed), or another negative errno. */
+ssize_t wire_receive(int socket, void *packet, size_t size, int fds[WIRE_MAX_FDS], size_t *ret_fd_count);
