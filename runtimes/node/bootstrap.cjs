@@ -1,0 +1,53 @@
+'use strict';
+/*
+ * Entry of the Node runtime client: `node /var/runtime/bootstrap.cjs`, working directory /var/task.
+ *
+ * Loads the handler named by _HANDLER from LAMBDA_TASK_ROOT, then serves invocations (lib/loop.cjs) until the process ends.
+ * CommonJS, few and small modules, nothing loaded before it is needed: this file is on the way of every cold start.
+ *
+ * Exit codes: 129 uncaught exception (a failed INIT too), 128 unhandled rejection, 13 event loop drained without a result,
+ * 1 the Runtime API went away.
+ */
+const errors = require('./lib/errors.cjs');
+const log = require('./lib/log.cjs');
+const { Loop } = require('./lib/loop.cjs');
+
+const EXIT_UNSETTLED = 13;
+const EXIT_REJECTION = 128;
+const EXIT_EXCEPTION = 129;
+const BEFORE_EXIT = Symbol.for('aws.lambda.beforeExit');
+
+/** Reports what nobody caught. The loop knows whether it belongs to INIT, to an invocation or to neither. */
+function watch_process(loop) {
+    process.on('uncaughtException', (error) => {
+        log.error('Uncaught Exception', error);
+        loop.die(error, EXIT_EXCEPTION);
+    });
+    process.on('unhandledRejection', (reason, promise) => {
+        const error = new errors.UnhandledPromiseRejection(reason, promise);
+        log.error('Unhandled Promise Rejection', error);
+        loop.die(error, EXIT_REJECTION);
+    });
+    // A global symbol, because tracing libraries wrap the listener of AWS's client under this name.
+    globalThis[BEFORE_EXIT] = () => process.exit(EXIT_UNSETTLED); // during INIT: a top-level await that never settles
+    process.on('beforeExit', () => globalThis[BEFORE_EXIT]());
+}
+
+function main() {
+    log.patch_console();
+    const loop = new Loop(process.env.AWS_LAMBDA_RUNTIME_API);
+    watch_process(loop);
+    loop.connect(); // the kernel shakes hands while the handler loads
+    require('./lib/globals.cjs').install();
+    const { load } = require('./lib/handler.cjs');
+    load(process.env.LAMBDA_TASK_ROOT, process.env._HANDLER, (error, handler) => {
+        if (error) {
+            log.error('Uncaught Exception', error);
+            loop.die(error, EXIT_EXCEPTION);
+        } else {
+            loop.start(handler);
+        }
+    });
+}
+
+main();

@@ -1,0 +1,192 @@
+'use strict';
+/*
+ * The client's loop: wait in `next`, run the invocation, send its result and the following `next` together, again.
+ *
+ *   loading --start()--> waiting --event--> running --reply()--> replied --one write--> waiting
+ *   any state --die()--> dead, and the process exits
+ *
+ * All state of the loop is in the object: parked in `next` it can be copied with its process, and a second loop with another
+ * address can run beside it.
+ */
+const { say_last_words, connect } = require('./transport.cjs');
+const errors = require('./errors.cjs');
+const { ResponseReader } = require('./http.cjs');
+const { run } = require('./invocation.cjs');
+
+const PREFIX = '/2018-06-01/runtime';
+const MAX_CAUSE = 64 * 1024; // Lambda crops the X-Ray cause there
+const EXIT_API_GONE = 1;
+const EXIT_API_ERROR = 129;
+const LAST_WORDS_MS = 2000;
+
+class Loop {
+    #host;
+    #port;
+    #authority;
+    #next;
+    #transport = null;
+    #reader = null;
+    #handler = null;
+    #state = 'loading';
+    #invocation = null; // {id}
+    #reply = null; // of the finished invocation, not sent yet
+    #unanswered = 0; // posts whose answer has not come
+    #server_closes = false;
+
+    /** address: "host:port", AWS_LAMBDA_RUNTIME_API. */
+    constructor(address) {
+        const colon = String(address).lastIndexOf(':');
+        this.#host = String(address).slice(0, colon);
+        this.#port = Number(String(address).slice(colon + 1));
+        if (colon < 1 || !Number.isInteger(this.#port)) throw new Error(`AWS_LAMBDA_RUNTIME_API: bad address ${address}`);
+        this.#authority = address;
+        this.#next = `GET ${PREFIX}/invocation/next HTTP/1.1\r\nHost: ${address}\r\n\r\n`;
+    }
+
+    /** Starts connecting; never waits. */
+    connect() {
+        this.#reader = new ResponseReader((response) => this.#on_response(response));
+        this.#unanswered = 0;
+        this.#server_closes = false;
+        this.#transport = connect(
+            this.#host,
+            this.#port,
+            (data) => this.#on_data(data),
+            () => this.#on_close(),
+        );
+    }
+
+    /** Ends INIT: asks for the first invocation. */
+    start(handler) {
+        if (this.#state !== 'loading') return;
+        this.#handler = handler;
+        this.#wait('');
+    }
+
+    /** Sends data and waits for the next event. */
+    #wait(data) {
+        this.#state = 'waiting';
+        this.#invocation = null;
+        if (!this.#transport.open) this.connect();
+        this.#transport.ref();
+        this.#transport.write(
+            typeof data === 'string' ? data + this.#next : Buffer.concat([data, Buffer.from(this.#next)]),
+        );
+    }
+
+    #on_data(data) {
+        try {
+            this.#reader.push(data);
+        } catch (error) {
+            this.#give_up(error.message);
+        }
+    }
+
+    #on_response(response) {
+        this.#server_closes = /close/i.test(response.headers.connection);
+        if (this.#unanswered > 0) {
+            // Accepted or not (413 for a response that is too large): the platform has recorded it, work goes on.
+            this.#unanswered--;
+            if (this.#server_closes && this.#state === 'waiting') this.#transport.closed();
+            return;
+        }
+        if (this.#state !== 'waiting') return; // nothing was asked
+        const id = response.headers['lambda-runtime-aws-request-id'];
+        if (response.status !== 200 || !id) {
+            this.#give_up(`next answered ${response.status}`, EXIT_API_ERROR);
+            return;
+        }
+        this.#state = 'running';
+        this.#invocation = { id };
+        this.#transport.unref();
+        run(this, this.#handler, response);
+    }
+
+    #on_close() {
+        if (this.#state === 'waiting' && this.#server_closes) this.#wait('');
+        else if (this.#state === 'waiting' || this.#state === 'loading') this.#give_up('connection closed');
+        // While an invocation runs its reply finds out and connects again.
+    }
+
+    #give_up(reason, code = EXIT_API_GONE) {
+        process.stderr.write(`Runtime API ${this.#authority}: ${reason}\n`);
+        process.exit(code);
+    }
+
+    #post(path, headers, body) {
+        const length = Buffer.byteLength(body);
+        const head = `POST ${PREFIX}${path} HTTP/1.1\r\nHost: ${this.#authority}\r\n${headers}Content-Length: ${length}\r\n\r\n`;
+        return typeof body === 'string' ? head + body : Buffer.concat([Buffer.from(head), body]);
+    }
+
+    #error_request(error, id) {
+        const payload = errors.to_payload(error);
+        let headers = 'Content-Type: application/json\r\n';
+        if (id !== null) {
+            headers += `Lambda-Runtime-Function-XRay-Error-Cause: ${errors.to_xray_cause(error, MAX_CAUSE)}\r\n`;
+        } else {
+            const type = String(payload.errorType).replace(/[^\x20-\x7e]/g, '?').slice(0, 1024);
+            headers += `Lambda-Runtime-Function-Error-Type: ${type}\r\n`;
+        }
+        const path = id === null ? '/init/error' : `/invocation/${encodeURIComponent(id)}/error`;
+        return this.#post(path, headers, JSON.stringify(payload));
+    }
+
+    /** Ends the invocation with a body (string or Buffer). */
+    reply(body, content_type = 'application/json') {
+        const path = `/invocation/${encodeURIComponent(this.#invocation.id)}/response`;
+        this.#finish(this.#post(path, `Content-Type: ${content_type}\r\n`, body));
+    }
+
+    /** Ends the invocation with an error; the environment lives on. */
+    reply_error(error) {
+        this.#finish(this.#error_request(error, this.#invocation.id));
+    }
+
+    /** The write waits until rejections and exceptions of this turn are known: after one of them the result still counts,
+     * but no further event may be asked for. */
+    #finish(request) {
+        if (this.#state !== 'running') return;
+        this.#state = 'replied';
+        this.#reply = request;
+        setImmediate(() => {
+            if (this.#state === 'replied') this.#send_reply();
+        });
+    }
+
+    #send_reply() {
+        const reply = this.#reply;
+        this.#reply = null;
+        if (!this.#transport.open) this.connect();
+        this.#wait(reply);
+        this.#unanswered++;
+    }
+
+    /** Ends the process with code, after telling the Runtime API what it does not know yet: the INIT error, the error of the
+     * running invocation, or the result that was about to be sent. */
+    die(error, code) {
+        const state = this.#state;
+        if (state === 'dead') return;
+        this.#state = 'dead';
+        if (state === 'waiting') {
+            this.#exit_when_flushed(code);
+            return;
+        }
+        if (!this.#transport.open) this.connect();
+        const request =
+            state === 'replied' ? this.#reply : this.#error_request(error, state === 'loading' ? null : this.#invocation.id);
+        if (say_last_words(this.#transport, request)) process.exit(code);
+        this.#transport.on_data = this.#transport.on_close = () => process.exit(code);
+        this.#transport.ref();
+        this.#transport.write(request);
+        setTimeout(() => process.exit(code), LAST_WORDS_MS);
+    }
+
+    #exit_when_flushed(code) {
+        if (this.#transport.writes === 0) process.exit(code);
+        this.#transport.on_flushed = this.#transport.on_close = () => process.exit(code);
+        setTimeout(() => process.exit(code), LAST_WORDS_MS);
+    }
+}
+
+module.exports = { Loop };
