@@ -1,0 +1,649 @@
+/*
+ * Drives one environment: feeds events into its life (life.h) and carries the actions out.
+ */
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/blob.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/id.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "logs/logs.h"
+#include "model/function.h"
+#include "runtime/runtime_api.h"
+#include "sched/env_vars.h"
+#include "sched/report.h"
+#include "sched/sched_priv.h"
+#include "wire/wire.h"
+
+enum {
+    START_TIMEOUT_MS = 30000,
+    INIT_TIMEOUT_MS = 10000, /* lifecycle spec, section 1 */
+    VCPU_MB = 1769,          /* MemorySize of one core */
+    LOG_MAX_BYTES = 1 << 20,
+    KEY_LIFE_MS = 12 * 3600 * 1000,
+};
+
+static void step(struct env *env, enum life_event event);
+
+static const struct fn_version *version_of(const struct env *env)
+{
+    return env->pool->version;
+}
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        (void)close(*fd);
+    *fd = -1;
+}
+
+static void send_simple(struct env *env, enum wire_type type, uint64_t number)
+{
+    struct wire_message message = { .type = type, .env_id = env->id, .number = number, .text = "" };
+
+    if (env->sched->link)
+        (void)link_send(env->sched->link, &message);
+}
+
+static const char *interpreter_of(const struct sched *sched, const char *runtime)
+{
+    for (size_t i = 0; i < sched->interpreter_count; i++) {
+        if (strcmp(sched->interpreters[i].id, runtime) == 0)
+            return sched->interpreters[i].inside;
+    }
+    return "";
+}
+
+static int send_start(struct env *env, enum wire_type type)
+{
+    const struct fn_version *version = version_of(env);
+    struct env_vars_input input = {
+        .version = version,
+        .region = env->sched->config.region,
+        .log_stream = env->stream,
+        .access_key = env->key.access_key,
+        .secret = env->key.secret,
+        .token = env->key.token,
+        .interpreter = interpreter_of(env->sched, version->runtime),
+    };
+    struct env_vars vars;
+    struct wire_message message = { .type = type, .text = "" };
+    int result = env_vars_build(&input, &vars);
+
+    if (result < 0)
+        return result;
+    env->has_wrapper = vars.has_wrapper;
+    message.start = (struct wire_start){
+        .env_id = env->id,
+        .uid_index = version->uid_index,
+        .memory_mb = version->memory_mb,
+        .tmp_mb = version->tmp_mb,
+        .runtime = version->runtime,
+        .code = version->code_sha256,
+        .hostname = "169-254-100-1",
+        .argv = (const char *const *)vars.argv,
+        .argc = (uint32_t)vars.argc,
+        .env = (const char *const *)vars.env,
+        .envc = (uint32_t)vars.count,
+    };
+    message.env_id = env->id;
+    result = env->sched->link ? link_send(env->sched->link, &message) : -ENOTCONN;
+    env_vars_done(&vars);
+    return result;
+}
+
+/* ---- the runtime's side ---- */
+
+static void on_runtime_next(void *ctx)
+{
+    step(ctx, LIFE_ON_NEXT);
+}
+
+static void answer(struct env *env, enum sched_outcome outcome, const char *status, const char *error_type,
+                   const char *body, size_t len)
+{
+    struct invocation *invocation = env->invocation;
+    struct sched_result result = {
+        .outcome = outcome,
+        .body = body,
+        .body_len = len,
+        .executed_version = version_of(env)->version,
+    };
+
+    invocation->outcome = outcome;
+    invocation->status = status;
+    (void)snprintf(invocation->error_type, sizeof invocation->error_type, "%s", error_type);
+    if (invocation->want_log_tail) {
+        invocation->held = BUF_INIT(len + 1);
+        (void)buf_append(&invocation->held, body, len);
+        return;
+    }
+    sched_answer(env->sched, invocation, &result);
+}
+
+static void answer_failure(struct env *env, const char *status)
+{
+    AUTO_BUF struct buf json = BUF_INIT(4096);
+
+    failure_json(&env->failure, &json);
+    answer(env, SCHED_FUNCTION_ERROR, status, env->failure.type, json.data ? json.data : "", json.len);
+}
+
+static void on_runtime_result(const struct runtime_result *result, void *ctx)
+{
+    struct env *env = ctx;
+    const char *id = env->invocation ? env->invocation->request_id : "";
+
+    if (env->state != LIFE_BUSY) {
+        step(env, LIFE_ON_RESULT); /* too late: nobody waits any more */
+        return;
+    }
+    switch (result->outcome) {
+    case RUNTIME_OK:
+        answer(env, SCHED_OK, "success", "", result->body, result->body_len);
+        break;
+    case RUNTIME_FAILED:
+        answer(env, SCHED_FUNCTION_ERROR, "error", result->error_type, result->body, result->body_len);
+        break;
+    case RUNTIME_TOO_LARGE:
+        failure_too_large(&env->failure);
+        answer_failure(env, "error");
+        break;
+    case RUNTIME_TRUNCATED:
+        failure_plain(&env->failure, "Runtime.TruncatedResponse", id, "Response body was cut short");
+        answer_failure(env, "error");
+        break;
+    case RUNTIME_BAD_MODE:
+        answer(env, SCHED_FUNCTION_ERROR, "error", "Runtime.InvalidResponseModeHeader", "", 0);
+        break;
+    }
+    step(env, LIFE_ON_RESULT);
+}
+
+static void on_runtime_init_error(const struct runtime_result *result, void *ctx)
+{
+    struct env *env = ctx;
+
+    env->init_error = result;
+    step(env, LIFE_ON_INIT_ERROR);
+    env->init_error = NULL;
+}
+
+/* ---- actions ---- */
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct env *env = timer->data;
+
+    step(env, env->state == LIFE_IDLE ? LIFE_ON_LINGER : LIFE_ON_TIMEOUT);
+}
+
+static void arm(struct env *env, uint64_t ms)
+{
+    (void)uv_timer_start(&env->timer, on_timer, ms, 0);
+}
+
+static uint64_t linger_ms(const struct env *env)
+{
+    const struct sched_config *config = &env->sched->config;
+
+    return config->freeze_after_ms < config->idle_timeout_ms ? config->freeze_after_ms : config->idle_timeout_ms;
+}
+
+static void arm_idle(struct env *env, bool down)
+{
+    uint64_t whole = env->sched->config.idle_timeout_ms;
+
+    arm(env, down ? whole : whole - linger_ms(env));
+}
+
+static void close_process(struct env *env)
+{
+    env_log_drain(env);
+    env_log_end_line(env);
+    env_log_flush(env);
+    env_log_close(env);
+    env->api = runtime_api_free(env->api);
+    close_fd(&env->pidfd);
+    close_fd(&env->memory_usage_fd);
+    close_fd(&env->memory_stat_fd);
+}
+
+static struct report report_of(struct env *env)
+{
+    const struct invocation *invocation = env->invocation;
+
+    return (struct report){
+        .version = version_of(env),
+        .region = env->sched->config.region,
+        .request_id = invocation->request_id,
+        .wall_ms = clock_wall_ms(),
+        .duration_us = clock_us() - invocation->begun_us,
+        .init_us = env->init_us,
+        .max_memory_mb = (unsigned)((env->max_memory_bytes + (1 << 20) - 1) >> 20),
+        .status = invocation->status ? invocation->status : "failure",
+        .error_type = invocation->error_type,
+        .trace_id = invocation->trace_id,
+    };
+}
+
+static void release_tail(struct env *env, struct invocation *invocation)
+{
+    enum { TAIL_BYTES = 4096 };
+    size_t skip = env->tail.len > TAIL_BYTES ? env->tail.len - TAIL_BYTES : 0;
+    struct sched_result result = {
+        .outcome = invocation->outcome,
+        .body = invocation->held.data ? invocation->held.data : "",
+        .body_len = invocation->held.len,
+        .executed_version = version_of(env)->version,
+        .log_tail = env->tail.data ? env->tail.data + skip : "",
+        .log_tail_len = env->tail.len - skip,
+    };
+
+    sched_answer(env->sched, invocation, &result);
+}
+
+/* crash_line: what ended it instead of the runtime's `next`, or NULL. */
+static void complete(struct env *env, bool timed_out, const char *crash_line)
+{
+    struct invocation *invocation = env->invocation;
+    struct report report;
+    struct buf *log;
+    size_t from;
+
+    env_log_drain(env);
+    env_log_end_line(env);
+    memory_sample_env(env, env->requests < 2);
+    env->requests++;
+    log = env_log_platform(env);
+    from = log->len;
+    report = report_of(env);
+    if (timed_out)
+        report_timeout(&report, log);
+    if (crash_line)
+        report_crash(&report, crash_line, log);
+    report_end(&report, log);
+    env_log_written(env, from);
+    env_log_flush(env);
+    env->init_us = 0;
+    env->invocation = NULL;
+    if (!invocation->answered)
+        release_tail(env, invocation);
+    buf_done(&env->tail);
+    (void)sched_invocation_free(env->sched, invocation);
+}
+
+static void log_init_report(struct env *env, const char *phase, const char *status, const char *error_type)
+{
+    struct buf *log;
+    size_t from;
+
+    env_log_drain(env);
+    env_log_end_line(env);
+    log = env_log_platform(env);
+    from = log->len;
+    report_init_failed(version_of(env), phase, status, error_type, clock_us() - env->init_begun_us, clock_wall_ms(), log);
+    env_log_written(env, from);
+    env_log_flush(env);
+}
+
+static void exit_failure(struct env *env, const char *request_id)
+{
+    failure_exit(&env->failure, request_id, env->exited, text_starts(version_of(env)->runtime, "provided"),
+                 env->has_wrapper);
+    if (env->exited->out_of_memory)
+        env->max_memory_bytes = (uint64_t)version_of(env)->memory_mb << 20;
+}
+
+/* The invocation cannot go on: answers the caller according to the event. before: the state in which it came. */
+static void fail(struct env *env, enum life_state before, enum life_event event)
+{
+    const char *id = env->invocation->request_id;
+    bool in_init = before == LIFE_REINIT;
+
+    if (event == LIFE_ON_TIMEOUT) {
+        failure_timeout(&env->failure, id, version_of(env)->timeout_s);
+        if (in_init)
+            log_init_report(env, "invoke", "timeout", "");
+        answer_failure(env, "timeout");
+        (void)snprintf(env->invocation->error_type, sizeof env->invocation->error_type, "Sandbox.Timedout");
+        complete(env, true, NULL);
+    } else if (event == LIFE_ON_EXITED) {
+        exit_failure(env, id);
+        if (in_init)
+            log_init_report(env, "invoke", "error", env->failure.type);
+        answer_failure(env, "failure");
+        complete(env, false, env->failure.message);
+    } else if (event == LIFE_ON_INIT_ERROR) {
+        log_init_report(env, "invoke", "error", env->init_error->error_type);
+        answer(env, SCHED_FUNCTION_ERROR, "error", env->init_error->error_type, env->init_error->body,
+               env->init_error->body_len);
+        complete(env, false, NULL);
+    } else {
+        static const char text[] = "The execution environment was lost. Try again.";
+
+        answer(env, SCHED_UNAVAILABLE, "failure", "Sandbox.Failure", text, sizeof text - 1);
+        complete(env, false, NULL);
+    }
+}
+
+/* After the result was posted: the caller has it, or gets it now with the log tail. */
+static void complete_after_result(struct env *env, enum life_event event)
+{
+    env->pool->responded--;
+    if (event == LIFE_ON_EXITED) {
+        exit_failure(env, env->invocation->request_id);
+        env->invocation->status = "failure";
+        (void)snprintf(env->invocation->error_type, sizeof env->invocation->error_type, "%s", env->failure.type);
+        complete(env, false, env->failure.message);
+        return;
+    }
+    if (event == LIFE_ON_TIMEOUT)
+        env->invocation->status = "timeout";
+    complete(env, event == LIFE_ON_TIMEOUT, NULL);
+}
+
+static void init_failed(struct env *env, enum life_state before, enum life_event event)
+{
+    if (before == LIFE_STARTING) {
+        if (event == LIFE_ON_TIMEOUT)
+            failure_plain(&env->failure, "Sandbox.Failure", NULL, "The sandbox did not start in time");
+        else if (event == LIFE_ON_LOST)
+            failure_plain(&env->failure, "Sandbox.Failure", NULL, "The launcher was lost");
+        sched_env_started(env);
+        sched_start_failed(env->pool, &env->failure, env->failed_reason);
+        return;
+    }
+    if (event == LIFE_ON_TIMEOUT) {
+        log_init_report(env, "init", "timeout", "");
+    } else if (event == LIFE_ON_EXITED) {
+        exit_failure(env, NULL);
+        log_init_report(env, "init", "error", env->failure.type);
+    } else if (event == LIFE_ON_INIT_ERROR) {
+        log_init_report(env, "init", "error", env->init_error->error_type);
+    }
+    sched_env_started(env);
+    if (event == LIFE_ON_LOST)
+        sched_start_failed(env->pool, &(struct failure){ "Sandbox.Failure", "The launcher was lost" }, WIRE_FAIL_SYSTEM);
+}
+
+static void init_done(struct env *env)
+{
+    struct buf *log = env_log_platform(env);
+    size_t from = log->len;
+
+    env->init_us = clock_us() - env->init_begun_us;
+    report_init_done(version_of(env), env->init_us, clock_wall_ms(), log);
+    env_log_written(env, from);
+    env->idle_since_us = clock_us();
+    sched_env_started(env);
+}
+
+static void deliver(struct env *env)
+{
+    const struct invocation *invocation = env->invocation;
+    struct runtime_event event = {
+        .request_id = invocation->request_id,
+        .deadline_wall_ms = invocation->deadline_wall_ms,
+        .function_arn = invocation->invoked_arn,
+        .trace_id = invocation->trace_id,
+        .client_context = invocation->client_context,
+        .body = invocation->event,
+    };
+
+    if (runtime_api_deliver(env->api, &event) < 0)
+        log_error("environment %s: the invocation could not be handed over; it will time out", env->uuid);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    sched_env_released(handle->data);
+}
+
+static void release(struct env *env)
+{
+    close_process(env);
+    if (env->has_key)
+        credentials_revoke(env->sched->config.credentials, env->key.access_key);
+    env->writer = log_writer_free(env->writer);
+    list_remove(&env->dirty_node);
+    uv_close((uv_handle_t *)&env->timer, on_timer_closed);
+}
+
+static void act_on_invocation(struct env *env, unsigned actions, enum life_state before, enum life_event event)
+{
+    if (actions & LIFE_DO_INIT_DONE)
+        init_done(env);
+    if (actions & LIFE_DO_DELIVER)
+        deliver(env);
+    if (actions & LIFE_DO_ANSWER)
+        env->pool->responded++; /* on_runtime_result() has told the caller */
+    if (actions & LIFE_DO_COMPLETE)
+        complete_after_result(env, event);
+    if (actions & LIFE_DO_FAIL)
+        fail(env, before, event);
+    if (actions & LIFE_DO_INIT_FAILED)
+        init_failed(env, before, event);
+}
+
+static void act_on_timer(struct env *env, unsigned actions)
+{
+    if (actions & LIFE_DO_ARM_INIT)
+        arm(env, INIT_TIMEOUT_MS);
+    if (actions & LIFE_DO_ARM_INVOKE)
+        arm(env, (uint64_t)version_of(env)->timeout_s * 1000);
+    if (actions & LIFE_DO_ARM_LINGER)
+        arm(env, linger_ms(env));
+    if (actions & LIFE_DO_ARM_IDLE)
+        arm_idle(env, env->state == LIFE_DOWN);
+}
+
+static void step(struct env *env, enum life_event event)
+{
+    enum life_state before = env->state;
+    unsigned actions;
+
+    if (!life_step(&env->state, event, &actions)) {
+        log_warn("environment %s: %s is not expected while %s, ignored", env->uuid, life_event_name(event),
+                 life_state_name(before));
+        return;
+    }
+    if (actions & LIFE_DO_STOP_TIMER)
+        (void)uv_timer_stop(&env->timer);
+    if (actions & LIFE_DO_THAW)
+        send_simple(env, WIRE_THAW, 0);
+    if (actions & LIFE_DO_UNPOOL)
+        sched_withdraw(env);
+    if (actions & LIFE_DO_RESTART) {
+        close_process(env);
+        (void)send_start(env, WIRE_RESTART);
+    }
+    if (actions & LIFE_DO_LIMIT_CPU)
+        send_simple(env, WIRE_CPU, (uint64_t)version_of(env)->memory_mb * 1000 / VCPU_MB);
+    act_on_invocation(env, actions, before, event);
+    act_on_timer(env, actions);
+    if (actions & LIFE_DO_FREEZE) {
+        env_log_drain(env);
+        send_simple(env, WIRE_FREEZE, 0);
+    }
+    if (actions & LIFE_DO_KILL) {
+        close_process(env);
+        send_simple(env, WIRE_KILL, 0);
+    }
+    if (actions & LIFE_DO_RELEASE)
+        release(env);
+    if (actions & LIFE_DO_POOL) {
+        env->idle_since_us = clock_us();
+        sched_offer(env);
+    }
+}
+
+/* ---- the launcher's side ---- */
+
+static void log_init_start(struct env *env)
+{
+    struct buf *log = env_log_platform(env);
+    size_t from = log->len;
+
+    report_init_start(version_of(env), env->sched->config.region, env->state == LIFE_STARTING ? "init" : "invoke",
+                      clock_wall_ms(), log);
+    env_log_written(env, from);
+}
+
+static void take_fds(struct env *env, uint64_t flags, int *fds, size_t fd_count)
+{
+    struct runtime_api_owner owner = { on_runtime_next, on_runtime_result, on_runtime_init_error, env };
+
+    env->api = runtime_api_new(env->sched->config.loop, fds[WIRE_FD_LISTENER], &owner);
+    fds[WIRE_FD_LISTENER] = -1;
+    (void)env_log_open(env, fds[WIRE_FD_LOG]);
+    fds[WIRE_FD_LOG] = -1;
+    env->pidfd = fds[WIRE_FD_PIDFD];
+    env->memory_usage_fd = fds[WIRE_FD_MEMORY_USAGE];
+    env->memory_stat_fd = fds[WIRE_FD_MEMORY_STAT];
+    fds[WIRE_FD_PIDFD] = fds[WIRE_FD_MEMORY_USAGE] = fds[WIRE_FD_MEMORY_STAT] = -1;
+    if ((flags & WIRE_PARKED) && fd_count > WIRE_FD_CONNECTION && env->api) {
+        (void)runtime_api_adopt_parked(env->api, fds[WIRE_FD_CONNECTION]);
+        fds[WIRE_FD_CONNECTION] = -1;
+    }
+}
+
+static void on_started(struct env *env, uint64_t flags, int *fds, size_t fd_count)
+{
+    if (env->state != LIFE_STARTING && env->state != LIFE_RESTARTING) {
+        step(env, LIFE_ON_STARTED);
+        return;
+    }
+    if (fd_count < WIRE_FD_CONNECTION) {
+        failure_plain(&env->failure, "Sandbox.Failure", NULL, "The launcher sent too few descriptors");
+        step(env, LIFE_ON_FAILED);
+        return;
+    }
+    env->init_begun_us = clock_us();
+    log_init_start(env);
+    take_fds(env, flags, fds, fd_count);
+    step(env, LIFE_ON_STARTED);
+}
+
+void env_on_wire(struct env *env, const struct wire_message *message, int *fds, size_t fd_count)
+{
+    switch (message->type) {
+    case WIRE_STARTED:
+        on_started(env, message->number, fds, fd_count);
+        break;
+    case WIRE_FAILED:
+        failure_plain(&env->failure, "Sandbox.Failure", NULL, message->text);
+        env->failed_reason = (uint32_t)message->number;
+        log_warn("environment %s of %s: %s", env->uuid, version_of(env)->function_name, message->text);
+        step(env, LIFE_ON_FAILED);
+        break;
+    case WIRE_EXITED:
+        env->exited = &message->exited;
+        step(env, LIFE_ON_EXITED);
+        env->exited = NULL;
+        break;
+    case WIRE_GONE:
+        step(env, LIFE_ON_GONE);
+        break;
+    case WIRE_START:
+    case WIRE_RESTART:
+    case WIRE_FREEZE:
+    case WIRE_THAW:
+    case WIRE_CPU:
+    case WIRE_KILL:
+    case WIRE_READY:
+    case WIRE_TYPE_END:
+        break;
+    }
+}
+
+void env_lost(struct env *env)
+{
+    if (env->state != LIFE_DEAD)
+        step(env, LIFE_ON_LOST);
+}
+
+void env_evict(struct env *env)
+{
+    step(env, LIFE_ON_EVICT);
+}
+
+void env_invoke(struct env *env, struct invocation *invocation)
+{
+    struct report report;
+    struct buf *log;
+    size_t from;
+
+    env->invocation = invocation;
+    invocation->begun_us = clock_us();
+    invocation->deadline_wall_ms = clock_wall_ms() + (uint64_t)version_of(env)->timeout_s * 1000;
+    env->tail = BUF_INIT(LOG_MAX_BYTES);
+    log = env_log_platform(env);
+    from = log->len;
+    report = report_of(env);
+    report_start(&report, log);
+    env_log_written(env, from);
+    step(env, LIFE_ON_INVOKE);
+}
+
+static int make_identity(struct env *env)
+{
+    const struct fn_version *version = version_of(env);
+    const struct sched_config *config = &env->sched->config;
+    char date[16], hex[33];
+    unsigned char random[16];
+    struct err err = { 0 };
+
+    id_uuid(env->uuid);
+    id_random(random, sizeof random);
+    text_hex(random, sizeof random, hex);
+    clock_format(clock_wall_ms(), "%Y/%m/%d", date, sizeof date);
+    (void)snprintf(env->stream, sizeof env->stream, "%s/[%.20s]%s", date, version->version, hex);
+    if (credentials_issue(config->credentials, version->role, version->function_name, clock_wall_ms() + KEY_LIFE_MS,
+                          &env->key, &err) < 0)
+        return -ENOMEM;
+    env->has_key = true;
+    env->writer = log_writer_new(config->logs, version->function_name, env->stream, &err);
+    if (!env->writer)
+        log_warn("function %s: no log: %s", version->function_name, err.text);
+    return 0;
+}
+
+struct env *env_start(struct pool *pool)
+{
+    struct env *env = calloc(1, sizeof *env);
+
+    if (!env)
+        return NULL;
+    env->sched = pool->sched;
+    env->pool = pool;
+    env->id = pool->sched->next_env_id++;
+    env->state = LIFE_STARTING;
+    env->log_fd = env->pidfd = env->memory_usage_fd = env->memory_stat_fd = -1;
+    env->log = BUF_INIT(LOG_MAX_BYTES);
+    env->tail = BUF_INIT(LOG_MAX_BYTES);
+    env->created_us = env->idle_since_us = clock_us();
+    list_init(&env->pool_node);
+    list_init(&env->lru_node);
+    list_init(&env->dirty_node);
+    env->timer.data = env;
+    if (make_identity(env) < 0 || uv_timer_init(pool->sched->config.loop, &env->timer) < 0) {
+        free(env);
+        return NULL;
+    }
+    HASH_ADD(hh, pool->sched->envs, id, sizeof env->id, env);
+    arm(env, START_TIMEOUT_MS);
+    if (send_start(env, WIRE_START) < 0) {
+        failure_plain(&env->failure, "Sandbox.Failure", NULL, "The launcher cannot be reached");
+        env->failed_reason = WIRE_FAIL_SYSTEM;
+        step(env, LIFE_ON_FAILED);
+    }
+    return env;
+}

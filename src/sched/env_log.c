@@ -1,0 +1,176 @@
+/*
+ * What an environment's processes write, and what the platform writes between: whole lines, in order, in one buffer that
+ * goes to the log file in one write.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "logs/logs.h"
+#include "sched/sched_priv.h"
+
+enum {
+    READ_BYTES = 64 * 1024,
+    FLUSH_BYTES = 64 * 1024,
+    DRAIN_BYTES = 1 << 20, /* at the end of an invocation; a flood beyond it comes with the next event */
+};
+
+/* Apart from the environment, since a restart opens the next one while this one is still closing. */
+struct log_source {
+    uv_poll_t poll;
+    struct env *env;
+};
+
+static void on_source_closed(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+/* The end of the last whole line, as a length. */
+static size_t whole_lines(const struct buf *log)
+{
+    const char *last = log->len > 0 ? memrchr(log->data, '\n', log->len) : NULL;
+
+    return last ? (size_t)(last - log->data) + 1 : 0;
+}
+
+static void mark_dirty(struct env *env)
+{
+    if (env->log.len > 0 && list_empty(&env->dirty_node))
+        list_push_back(&env->sched->dirty, &env->dirty_node);
+}
+
+void env_log_flush(struct env *env)
+{
+    size_t whole = whole_lines(&env->log);
+
+    if (whole > 0) {
+        if (env->writer && log_writer_append(env->writer, clock_wall_ms(), env->log.data, whole) < 0)
+            log_debug("environment %s: log lines lost", env->uuid);
+        buf_consume(&env->log, whole);
+    }
+    /* A line without an end may not grow for ever. */
+    if (env->log.len >= FLUSH_BYTES * 4)
+        env_log_end_line(env);
+    if (env->log.len == 0)
+        list_remove(&env->dirty_node);
+    /* An idle environment keeps no buffer. */
+    if (env->log.len == 0)
+        buf_done(&env->log);
+}
+
+struct buf *env_log_platform(struct env *env)
+{
+    return &env->log;
+}
+
+void env_log_written(struct env *env, size_t from)
+{
+    if (env->invocation && env->invocation->want_log_tail && env->log.len > from)
+        (void)buf_append(&env->tail, env->log.data + from, env->log.len - from);
+    if (env->tail.len > env->tail.max / 2)
+        buf_consume(&env->tail, env->tail.len - 8192);
+    mark_dirty(env);
+}
+
+/* Returns the bytes read, 0 when there is nothing now or no more. */
+static size_t read_once(struct env *env, bool *ret_end)
+{
+    size_t from = env->log.len;
+    ssize_t got;
+
+    if (buf_reserve(&env->log, READ_BYTES) < 0) {
+        env->log.failed = false;
+        env_log_end_line(env);
+        env_log_flush(env);
+        return 0;
+    }
+    do {
+        got = read(env->log_fd, env->log.data + from, READ_BYTES);
+    } while (got < 0 && errno == EINTR);
+    if (got <= 0) {
+        *ret_end = got == 0 || (errno != EAGAIN && errno != EWOULDBLOCK);
+        if (env->log.len == 0)
+            buf_done(&env->log);
+        return 0;
+    }
+    /* A NUL would end the text for readers. */
+    for (ssize_t i = 0; i < got; i++) {
+        if (env->log.data[from + (size_t)i] == '\0')
+            env->log.data[from + (size_t)i] = ' ';
+    }
+    env->log.len += (size_t)got;
+    env->log.data[env->log.len] = '\0';
+    env_log_written(env, from);
+    if (env->log.len > FLUSH_BYTES)
+        env_log_flush(env);
+    return (size_t)got;
+}
+
+static void on_readable(uv_poll_t *poll, int status, int events)
+{
+    const struct log_source *source = poll->data;
+    bool end = false;
+
+    (void)events;
+    if (status < 0 || (read_once(source->env, &end) == 0 && end))
+        (void)uv_poll_stop(poll);
+}
+
+int env_log_open(struct env *env, int fd)
+{
+    struct log_source *source = calloc(1, sizeof *source);
+    int result = source ? uv_poll_init(env->sched->config.loop, &source->poll, fd) : -ENOMEM;
+
+    if (result < 0) {
+        free(source);
+        (void)close(fd);
+        return result;
+    }
+    source->poll.data = source;
+    source->env = env;
+    env->log_source = source;
+    env->log_fd = fd;
+    return uv_poll_start(&source->poll, UV_READABLE, on_readable);
+}
+
+void env_log_drain(struct env *env)
+{
+    size_t total = 0, got;
+    bool end = false;
+
+    if (!env->log_source)
+        return;
+    do {
+        got = read_once(env, &end);
+        total += got;
+    } while (got > 0 && total < DRAIN_BYTES);
+}
+
+void env_log_end_line(struct env *env)
+{
+    if (env->log.len > 0 && env->log.data[env->log.len - 1] != '\n') {
+        size_t from = env->log.len;
+
+        env->log.failed = false;
+        (void)buf_putc(&env->log, '\n');
+        env_log_written(env, from);
+    }
+}
+
+void env_log_close(struct env *env)
+{
+    struct log_source *source = env->log_source;
+
+    if (!source)
+        return;
+    env->log_source = NULL;
+    (void)uv_poll_stop(&source->poll);
+    (void)close(env->log_fd);
+    env->log_fd = -1;
+    uv_close((uv_handle_t *)&source->poll, on_source_closed);
+}

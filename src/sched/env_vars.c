@@ -1,0 +1,192 @@
+#include "sched/env_vars.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/text.h"
+#include "model/function.h"
+
+enum { VARS_MAX = 400, ARGS_MAX = 8, VALUE_MAX_BYTES = 8192 };
+
+static void add(struct env_vars *vars, bool *failed, const char *name, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+static void add(struct env_vars *vars, bool *failed, const char *name, const char *format, ...)
+{
+    struct buf text = BUF_INIT(VALUE_MAX_BYTES);
+    size_t len = strlen(name);
+    char *line;
+    va_list args;
+
+    (void)buf_printf(&text, "%s=", name);
+    va_start(args, format);
+    (void)buf_vprintf(&text, format, args);
+    va_end(args);
+    line = buf_take(&text, NULL);
+    if (!line || vars->count == VARS_MAX) {
+        free(line);
+        *failed = true;
+        return;
+    }
+    for (size_t i = 0; i < vars->count; i++) {
+        if (strncmp(vars->env[i], line, len + 1) == 0) {
+            free(vars->env[i]);
+            vars->env[i] = line;
+            return;
+        }
+    }
+    vars->env[vars->count++] = line;
+}
+
+static const char *customer(const struct fn_version *version, const char *name)
+{
+    for (size_t i = 0; i < version->var_count; i++) {
+        if (strcmp(version->vars[i].name, name) == 0)
+            return version->vars[i].value;
+    }
+    return NULL;
+}
+
+/* What the customer may override stands first; what he may not, after his own. */
+static void add_overridable(struct env_vars *vars, bool *failed, const char *runtime)
+{
+    bool al2 = strcmp(runtime, "provided.al2") == 0;
+
+    add(vars, failed, "AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR");
+    add(vars, failed, "AWS_XRAY_DAEMON_ADDRESS", "169.254.100.1:2000");
+    add(vars, failed, "TZ", ":UTC");
+    add(vars, failed, "LANG", "en_US.UTF-8");
+    add(vars, failed, "PATH", "%s/usr/local/bin:/usr/bin/:/bin:/opt/bin", al2 ? "" : "/var/lang/bin:");
+    add(vars, failed, "LD_LIBRARY_PATH", "%s/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib",
+        al2 ? "" : "/var/lang/lib:");
+    if (text_starts(runtime, "nodejs")) {
+        const char *major = runtime + strlen("nodejs");
+
+        add(vars, failed, "NODE_PATH",
+            "/opt/nodejs/node%.*s/node_modules:/opt/nodejs/node_modules:/var/runtime/node_modules:/var/runtime:/var/task",
+            (int)strcspn(major, "."), major);
+    } else if (text_starts(runtime, "python")) {
+        add(vars, failed, "PYTHONPATH", "/var/runtime");
+        /* Two digits that sort as text: python3.9 is the only supported one with less. */
+        if (strlen(runtime) == strlen("python3.12") && strcmp(runtime, "python3.12") >= 0)
+            add(vars, failed, "LC_CTYPE", "C.UTF-8");
+    }
+}
+
+static void add_platform(struct env_vars *vars, bool *failed, const struct env_vars_input *in)
+{
+    const struct fn_version *version = in->version;
+
+    add(vars, failed, "_HANDLER", "%s", version->handler);
+    add(vars, failed, "LAMBDA_TASK_ROOT", "/var/task");
+    add(vars, failed, "LAMBDA_RUNTIME_DIR", "/var/runtime");
+    if (!text_starts(version->runtime, "provided")) {
+        add(vars, failed, "AWS_EXECUTION_ENV", "AWS_Lambda_%s", version->runtime);
+        add(vars, failed, "PWD", "/var/task");
+        add(vars, failed, "SHLVL", "0");
+    }
+    add(vars, failed, "AWS_REGION", "%s", in->region);
+    add(vars, failed, "AWS_DEFAULT_REGION", "%s", in->region);
+    add(vars, failed, "AWS_ACCESS_KEY_ID", "%s", in->access_key);
+    add(vars, failed, "AWS_SECRET_ACCESS_KEY", "%s", in->secret);
+    add(vars, failed, "AWS_SESSION_TOKEN", "%s", in->token);
+    add(vars, failed, "AWS_LAMBDA_FUNCTION_NAME", "%s", version->function_name);
+    add(vars, failed, "AWS_LAMBDA_FUNCTION_VERSION", "%s", version->version);
+    add(vars, failed, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "%u", version->memory_mb);
+    add(vars, failed, "AWS_LAMBDA_LOG_GROUP_NAME", "%s", version->log_group);
+    add(vars, failed, "AWS_LAMBDA_LOG_STREAM_NAME", "%s", in->log_stream);
+    add(vars, failed, "AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand");
+    add(vars, failed, "AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001");
+    add(vars, failed, "_AWS_XRAY_DAEMON_ADDRESS", "169.254.100.1");
+    add(vars, failed, "_AWS_XRAY_DAEMON_PORT", "2000");
+    if (version->log_format == LOG_FORMAT_JSON) {
+        add(vars, failed, "AWS_LAMBDA_LOG_FORMAT", "JSON");
+        add(vars, failed, "AWS_LAMBDA_LOG_LEVEL", "%s",
+            version->application_log_level && *version->application_log_level ? version->application_log_level : "INFO");
+    }
+}
+
+static bool reserved(const char *name)
+{
+    static const char *const names[] = {
+        "AWS_DEFAULT_REGION", "AWS_REGION", "AWS_EXECUTION_ENV", "AWS_LAMBDA_FUNCTION_NAME",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "AWS_LAMBDA_FUNCTION_VERSION", "AWS_LAMBDA_INITIALIZATION_TYPE",
+        "AWS_LAMBDA_LOG_GROUP_NAME", "AWS_LAMBDA_LOG_STREAM_NAME", "AWS_ACCESS_KEY", "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_LAMBDA_RUNTIME_API", "LAMBDA_TASK_ROOT",
+        "LAMBDA_RUNTIME_DIR", "AWS_LAMBDA_MAX_CONCURRENCY",
+    };
+
+    if (name[0] == '_')
+        return true;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+static int add_arguments(struct env_vars *vars, const struct env_vars_input *in)
+{
+    const char *runtime = in->version->runtime;
+    const char *wrapper = customer(in->version, "AWS_LAMBDA_EXEC_WRAPPER");
+    const char *args[ARGS_MAX];
+    size_t count = 0;
+
+    if (text_starts(runtime, "provided")) {
+        args[count++] = "/var/task/bootstrap";
+    } else {
+        vars->has_wrapper = wrapper && *wrapper;
+        if (vars->has_wrapper)
+            args[count++] = wrapper;
+        args[count++] = in->interpreter;
+        if (text_starts(runtime, "nodejs")) {
+            args[count++] = "/var/runtime/bootstrap.cjs";
+        } else {
+            args[count++] = "-S";
+            args[count++] = "/var/runtime/bootstrap.py";
+        }
+    }
+    vars->argv = calloc(ARGS_MAX, sizeof *vars->argv);
+    for (size_t i = 0; vars->argv && i < count; i++) {
+        vars->argv[vars->argc] = strdup(args[i]);
+        if (!vars->argv[vars->argc++])
+            return -ENOMEM;
+    }
+    return vars->argv ? 0 : -ENOMEM;
+}
+
+int env_vars_build(const struct env_vars_input *in, struct env_vars *ret_vars)
+{
+    struct env_vars vars = { .env = calloc(VARS_MAX, sizeof *vars.env) };
+    bool failed = !vars.env;
+
+    if (!failed) {
+        add_overridable(&vars, &failed, in->version->runtime);
+        for (size_t i = 0; i < in->version->var_count; i++) {
+            if (!reserved(in->version->vars[i].name))
+                add(&vars, &failed, in->version->vars[i].name, "%s", in->version->vars[i].value);
+        }
+        add_platform(&vars, &failed, in);
+        failed = failed || add_arguments(&vars, in) < 0;
+    }
+    if (failed) {
+        env_vars_done(&vars);
+        return -ENOMEM;
+    }
+    *ret_vars = vars;
+    return 0;
+}
+
+void env_vars_done(struct env_vars *vars)
+{
+    for (size_t i = 0; i < vars->count; i++)
+        free(vars->env[i]);
+    for (size_t i = 0; i < vars->argc; i++)
+        free(vars->argv[i]);
+    free(vars->env);
+    free(vars->argv);
+    *vars = (struct env_vars){ 0 };
+}

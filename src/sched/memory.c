@@ -1,0 +1,118 @@
+/*
+ * What environments use of the machine's memory, and room for more.
+ */
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/text.h"
+#include "model/function.h"
+#include "sched/sched_priv.h"
+
+enum {
+    ENV_SAMPLE_US = 500000,    /* memory.stat costs tens of microseconds */
+    SCHED_SAMPLE_US = 50000,
+    FIRST_ESTIMATE_BYTES = 32 << 20,
+};
+
+static bool read_text(int fd, char *text, size_t size)
+{
+    ssize_t got = fd >= 0 ? pread(fd, text, size - 1, 0) : -1;
+
+    if (got <= 0)
+        return false;
+    text[got] = '\0';
+    return true;
+}
+
+static uint64_t read_number(int fd)
+{
+    char text[32];
+    uint64_t value = 0;
+
+    if (read_text(fd, text, sizeof text))
+        (void)text_to_u64(text, strcspn(text, "\n"), UINT64_MAX, &value);
+    return value;
+}
+
+/* A line "name value"; v1 counts children only in the total_ ones. */
+static uint64_t stat_value(const char *text, const char *name)
+{
+    size_t len = strlen(name);
+
+    for (const char *line = text; line; line = strchr(line, '\n')) {
+        uint64_t value = 0;
+
+        line += *line == '\n';
+        if (strncmp(line, name, len) == 0 && line[len] == ' ' &&
+            text_to_u64(line + len + 1, strcspn(line + len + 1, "\n"), UINT64_MAX, &value))
+            return value;
+    }
+    return 0;
+}
+
+/* File pages can be had back at any time, so they are not use. */
+static uint64_t used_bytes(int usage_fd, int stat_fd)
+{
+    uint64_t usage = read_number(usage_fd), cache = 0;
+    char text[4096];
+
+    if (usage > 0 && read_text(stat_fd, text, sizeof text)) {
+        cache = stat_value(text, "total_inactive_file") + stat_value(text, "total_active_file");
+        if (cache == 0)
+            cache = stat_value(text, "inactive_file") + stat_value(text, "active_file");
+    }
+    return cache < usage ? usage - cache : usage;
+}
+
+void memory_sample_env(struct env *env, bool force)
+{
+    uint64_t now = clock_us(), limit = (uint64_t)env->pool->version->memory_mb << 20;
+
+    if (!force && now - env->memory_read_us < ENV_SAMPLE_US)
+        return;
+    env->memory_read_us = now;
+    env->memory_bytes = used_bytes(env->memory_usage_fd, env->memory_stat_fd);
+    if (env->memory_bytes > limit)
+        env->memory_bytes = limit;
+    if (env->memory_bytes > env->max_memory_bytes)
+        env->max_memory_bytes = env->memory_bytes;
+    if (env->memory_bytes > 0)
+        env->pool->memory_estimate_bytes = env->memory_bytes;
+}
+
+void memory_sample(struct sched *sched)
+{
+    sched->memory_read_us = clock_us();
+    sched->memory_used_bytes = used_bytes(sched->memory_usage_fd, sched->memory_stat_fd);
+}
+
+static struct env *longest_idle(const struct sched *sched)
+{
+    return list_empty(&sched->lru) ? NULL : list_entry(sched->lru.next, struct env, lru_node);
+}
+
+bool memory_admit(struct pool *pool)
+{
+    struct sched *sched = pool->sched;
+    uint64_t estimate = pool->memory_estimate_bytes ? pool->memory_estimate_bytes : FIRST_ESTIMATE_BYTES;
+    uint64_t wanted, freed = 0;
+    struct env *env;
+
+    if (clock_us() - sched->memory_read_us > SCHED_SAMPLE_US)
+        memory_sample(sched);
+    /* Those on their way do not show in the sample yet. */
+    wanted = sched->memory_used_bytes + estimate * (sched->starting + 1u);
+    while (wanted > sched->config.max_memory_bytes + freed) {
+        env = longest_idle(sched);
+        if (!env)
+            return false;
+        freed += env->memory_bytes ? env->memory_bytes : FIRST_ESTIMATE_BYTES;
+        env_evict(env);
+    }
+    /* What was just freed is still counted by the next reader. */
+    sched->memory_used_bytes = sched->memory_used_bytes > freed ? sched->memory_used_bytes - freed : 0;
+    return true;
+}

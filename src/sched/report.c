@@ -1,0 +1,241 @@
+#include "sched/report.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "model/function.h"
+
+static bool is_json(const struct fn_version *version)
+{
+    return version->log_format == LOG_FORMAT_JSON;
+}
+
+/* Levels in rising order; an event is written when it is at least the configured one. */
+static bool wanted(const struct fn_version *version, const char *level)
+{
+    static const char *const levels[] = { "DEBUG", "INFO", "WARN" };
+    size_t configured = 1, own = 1;
+
+    for (size_t i = 0; i < 3; i++) {
+        if (version->system_log_level && strcmp(version->system_log_level, levels[i]) == 0)
+            configured = i;
+        if (strcmp(level, levels[i]) == 0)
+            own = i;
+    }
+    return own >= configured;
+}
+
+static void json_begin(struct buf *out, uint64_t wall_ms, const char *type)
+{
+    char stamp[CLOCK_ISO_BYTES];
+
+    clock_iso(wall_ms, stamp);
+    (void)buf_printf(out, "{\"time\":\"%s\",\"type\":\"%s\",\"record\":{", stamp, type);
+}
+
+static void json_text(struct buf *out, const char *name, const char *value, bool first)
+{
+    (void)buf_printf(out, "%s\"%s\":", first ? "" : ",", name);
+    (void)buf_json_string(out, value, strlen(value));
+}
+
+static void json_end(struct buf *out)
+{
+    (void)buf_puts(out, "}}\n");
+}
+
+static const char *const family_version[] = { "nodejs", "python", "provided." };
+
+void report_runtime_version(const struct fn_version *version, const char *region, struct buf *ret_name,
+                            struct buf *ret_arn)
+{
+    const char *runtime = version->runtime;
+    uint64_t hash[4];
+
+    for (size_t i = 0; i < 3; i++) {
+        size_t len = strlen(family_version[i]);
+
+        if (strncmp(runtime, family_version[i], len) == 0) {
+            size_t shown = family_version[i][len - 1] == '.' ? len - 1 : len;
+            size_t rest = strlen(runtime) - len;
+
+            if (rest > 2 && strcmp(runtime + strlen(runtime) - 2, ".x") == 0)
+                rest -= 2;
+            (void)buf_printf(ret_name, "%.*s:%.*s.v1", (int)shown, runtime, (int)rest, runtime + len);
+            break;
+        }
+    }
+    /* Any 64 hexadecimal digits that stay the same for a runtime; FNV-1a four times. */
+    for (size_t i = 0; i < 4; i++) {
+        hash[i] = 14695981039346656037u + i;
+        for (const char *p = runtime; *p; p++)
+            hash[i] = (hash[i] ^ (unsigned char)*p) * 1099511628211u;
+    }
+    (void)buf_printf(ret_arn, "arn:aws:lambda:%s::runtime:%016llx%016llx%016llx%016llx", region,
+                     (unsigned long long)hash[0], (unsigned long long)hash[1], (unsigned long long)hash[2],
+                     (unsigned long long)hash[3]);
+}
+
+void report_init_start(const struct fn_version *version, const char *region, const char *phase, uint64_t wall_ms,
+                       struct buf *out)
+{
+    AUTO_BUF struct buf name = BUF_INIT(128), arn = BUF_INIT(256);
+
+    report_runtime_version(version, region, &name, &arn);
+    if (!name.data || !arn.data)
+        return;
+    if (!is_json(version)) {
+        (void)buf_printf(out, "INIT_START Runtime Version: %s\tRuntime Version ARN: %s\n", name.data, arn.data);
+        return;
+    }
+    if (!wanted(version, "INFO"))
+        return;
+    json_begin(out, wall_ms, "platform.initStart");
+    json_text(out, "initializationType", "on-demand", true);
+    json_text(out, "phase", phase, false);
+    json_text(out, "runtimeVersion", name.data, false);
+    json_text(out, "runtimeVersionArn", arn.data, false);
+    json_text(out, "functionName", version->function_name, false);
+    json_text(out, "functionVersion", version->version, false);
+    json_end(out);
+}
+
+void report_init_failed(const struct fn_version *version, const char *phase, const char *status, const char *error_type,
+                        uint64_t duration_us, uint64_t wall_ms, struct buf *out)
+{
+    if (!is_json(version)) {
+        (void)buf_printf(out, "INIT_REPORT Init Duration: %.2f ms\tPhase: %s\tStatus: %s", (double)duration_us / 1000,
+                         phase, status);
+        if (*error_type)
+            (void)buf_printf(out, "\tError Type: %s", error_type);
+        (void)buf_putc(out, '\n');
+        return;
+    }
+    json_begin(out, wall_ms, "platform.initReport");
+    json_text(out, "initializationType", "on-demand", true);
+    json_text(out, "phase", phase, false);
+    json_text(out, "status", status, false);
+    if (*error_type)
+        json_text(out, "errorType", error_type, false);
+    (void)buf_printf(out, ",\"metrics\":{\"durationMs\":%.3f}", (double)duration_us / 1000);
+    json_end(out);
+}
+
+void report_init_done(const struct fn_version *version, uint64_t duration_us, uint64_t wall_ms, struct buf *out)
+{
+    if (!is_json(version) || !wanted(version, "DEBUG"))
+        return;
+    json_begin(out, wall_ms, "platform.initRuntimeDone");
+    json_text(out, "initializationType", "on-demand", true);
+    json_text(out, "phase", "init", false);
+    json_text(out, "status", "success", false);
+    json_end(out);
+    json_begin(out, wall_ms, "platform.initReport");
+    json_text(out, "initializationType", "on-demand", true);
+    json_text(out, "phase", "init", false);
+    json_text(out, "status", "success", false);
+    (void)buf_printf(out, ",\"metrics\":{\"durationMs\":%.3f}", (double)duration_us / 1000);
+    json_end(out);
+}
+
+void report_start(const struct report *report, struct buf *out)
+{
+    if (!is_json(report->version)) {
+        (void)buf_printf(out, "START RequestId: %s Version: %s\n", report->request_id, report->version->version);
+        return;
+    }
+    if (!wanted(report->version, "INFO"))
+        return;
+    json_begin(out, report->wall_ms, "platform.start");
+    json_text(out, "requestId", report->request_id, true);
+    json_text(out, "version", report->version->version, false);
+    json_end(out);
+}
+
+void report_timeout(const struct report *report, struct buf *out)
+{
+    char stamp[CLOCK_ISO_BYTES];
+
+    if (is_json(report->version))
+        return; /* the report's status says it */
+    clock_iso(report->wall_ms, stamp);
+    (void)buf_printf(out, "%s %s Task timed out after %u.00 seconds\n\n", stamp, report->request_id,
+                     report->version->timeout_s);
+}
+
+void report_crash(const struct report *report, const char *message, struct buf *out)
+{
+    if (is_json(report->version))
+        return;
+    (void)buf_printf(out, "%s\n%s\n", message, report->error_type);
+}
+
+static uint64_t ceil_ms(uint64_t us)
+{
+    uint64_t ms = (us + 999) / 1000;
+
+    return ms > 0 ? ms : 1;
+}
+
+static void end_text(const struct report *report, struct buf *out)
+{
+    (void)buf_printf(out, "END RequestId: %s\n", report->request_id);
+    (void)buf_printf(out,
+                     "REPORT RequestId: %s\tDuration: %.2f ms\tBilled Duration: %llu ms\tMemory Size: %u MB\t"
+                     "Max Memory Used: %u MB\t",
+                     report->request_id, (double)report->duration_us / 1000,
+                     (unsigned long long)ceil_ms(report->duration_us + report->init_us), report->version->memory_mb,
+                     report->max_memory_mb);
+    if (report->init_us > 0)
+        (void)buf_printf(out, "Init Duration: %.2f ms\t", (double)report->init_us / 1000);
+    if (strcmp(report->status, "timeout") == 0)
+        (void)buf_puts(out, "Status: timeout");
+    else if (strcmp(report->status, "failure") == 0)
+        (void)buf_printf(out, "Status: error\tError Type: %s", report->error_type);
+    (void)buf_putc(out, '\n');
+    if (report->version->tracing_active && report->trace_id && *report->trace_id)
+        (void)buf_printf(out, "XRAY TraceId: %s\n", report->trace_id);
+}
+
+static void end_json(const struct report *report, struct buf *out)
+{
+    bool failed = strcmp(report->status, "success") != 0;
+
+    if (wanted(report->version, failed ? "WARN" : "DEBUG")) {
+        json_begin(out, report->wall_ms, "platform.runtimeDone");
+        json_text(out, "requestId", report->request_id, true);
+        json_text(out, "status", report->status, false);
+        if (*report->error_type)
+            json_text(out, "errorType", report->error_type, false);
+        (void)buf_printf(out, ",\"metrics\":{\"durationMs\":%.3f}", (double)report->duration_us / 1000);
+        json_end(out);
+    }
+    if (!wanted(report->version, failed ? "WARN" : "INFO"))
+        return;
+    json_begin(out, report->wall_ms, "platform.report");
+    json_text(out, "requestId", report->request_id, true);
+    json_text(out, "status", report->status, false);
+    if (*report->error_type)
+        json_text(out, "errorType", report->error_type, false);
+    (void)buf_printf(out,
+                     ",\"metrics\":{\"durationMs\":%.3f,\"billedDurationMs\":%llu,\"memorySizeMB\":%u,"
+                     "\"maxMemoryUsedMB\":%u",
+                     (double)report->duration_us / 1000,
+                     (unsigned long long)ceil_ms(report->duration_us + report->init_us), report->version->memory_mb,
+                     report->max_memory_mb);
+    if (report->init_us > 0)
+        (void)buf_printf(out, ",\"initDurationMs\":%.3f", (double)report->init_us / 1000);
+    (void)buf_putc(out, '}');
+    json_end(out);
+}
+
+void report_end(const struct report *report, struct buf *out)
+{
+    if (is_json(report->version))
+        end_json(report, out);
+    else
+        end_text(report, out);
+}

@@ -1,0 +1,512 @@
+/*
+ * Admission, queues and the choice of environments.
+ */
+
+#include "sched/sched.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/blob.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "logs/logs.h"
+#include "model/function.h"
+#include "sched/sched_priv.h"
+#include "wire/wire.h"
+
+enum {
+    /* An environment that has posted its result asks for the next work in well under this. */
+    GRACE_MS = 3,
+    TICK_MS = 250,
+};
+
+/* ---- pools ---- */
+
+static char *pool_key(const struct fn_version *version)
+{
+    size_t size = strlen(version->config_id) + strlen(version->version) + 2;
+    char *key = malloc(size);
+
+    if (key) {
+        struct buf text = BUF_INIT(size);
+
+        (void)buf_printf(&text, "%s/%s", version->config_id, version->version);
+        memcpy(key, text.data ? text.data : "", text.len + 1);
+        buf_done(&text);
+    }
+    return key;
+}
+
+static void on_grace(uv_timer_t *timer);
+
+static struct pool *pool_new(struct sched *sched, struct fn_version *version, char *key)
+{
+    struct pool *pool = calloc(1, sizeof *pool);
+
+    if (!pool) {
+        free(key);
+        return NULL;
+    }
+    pool->key = key;
+    pool->sched = sched;
+    pool->version = fn_version_ref(version);
+    pool->current = true;
+    list_init(&pool->idle);
+    list_init(&pool->queue);
+    (void)uv_timer_init(sched->config.loop, &pool->grace);
+    pool->grace.data = pool;
+    sched->open_handles++;
+    HASH_ADD_KEYPTR(hh, sched->pools, pool->key, strlen(pool->key), pool);
+    return pool;
+}
+
+static struct pool *pool_of(struct sched *sched, struct fn_version *version)
+{
+    char *key = pool_key(version);
+    struct pool *pool = NULL;
+
+    if (!key)
+        return NULL;
+    HASH_FIND_STR(sched->pools, key, pool);
+    if (!pool)
+        return pool_new(sched, version, key);
+    free(key);
+    return pool;
+}
+
+static void on_pool_closed(uv_handle_t *handle)
+{
+    struct pool *pool = handle->data;
+    struct sched *sched = pool->sched;
+
+    (void)fn_version_unref(pool->version);
+    free(pool->key);
+    free(pool);
+    sched->open_handles--;
+    sched_check_stopped(sched);
+}
+
+static void pool_free_if_unused(struct pool *pool)
+{
+    if (pool->envs > 0 || pool->queued > 0 || pool->closing)
+        return;
+    pool->closing = true;
+    HASH_DELETE(hh, pool->sched->pools, pool);
+    uv_close((uv_handle_t *)&pool->grace, on_pool_closed);
+}
+
+/* ---- invocations ---- */
+
+struct invocation *sched_invocation_free(struct sched *sched, struct invocation *invocation)
+{
+    (void)sched;
+    (void)fn_version_unref(invocation->version);
+    (void)blob_unref(invocation->event);
+    buf_done(&invocation->held);
+    free(invocation);
+    return NULL;
+}
+
+static void entry_free_if_unused(struct sched *sched, struct entry *entry)
+{
+    if (entry->picture || entry->in_flight > 0)
+        return;
+    HASH_DELETE(hh, sched->entries, entry);
+    free(entry->name);
+    free(entry);
+}
+
+void sched_answer(struct sched *sched, struct invocation *invocation, const struct sched_result *result)
+{
+    struct entry *entry = invocation->entry;
+
+    invocation->answered = true;
+    if (entry->in_flight-- > 0 && (!entry->picture || entry->picture->reserved_concurrency < 0) &&
+        sched->in_flight_unreserved > 0)
+        sched->in_flight_unreserved--;
+    invocation->entry = NULL;
+    entry_free_if_unused(sched, entry);
+    invocation->done(result, invocation->ctx);
+}
+
+static void refuse(struct sched *sched, struct invocation *invocation, const char *reason, const char *text)
+{
+    struct sched_result result = {
+        .outcome = reason ? SCHED_THROTTLED : SCHED_UNAVAILABLE,
+        .body = text,
+        .body_len = strlen(text),
+        .reason = reason,
+        .executed_version = "",
+    };
+
+    sched_answer(sched, invocation, &result);
+    (void)sched_invocation_free(sched, invocation);
+}
+
+static const char *put_text(char **at, const char *text)
+{
+    char *start = *at;
+    size_t len = text ? strlen(text) : 0;
+
+    if (len > 0)
+        memcpy(start, text, len);
+    start[len] = '\0';
+    *at += len + 1;
+    return start;
+}
+
+static size_t text_size(const char *text)
+{
+    return text ? strlen(text) + 1 : 1;
+}
+
+static struct invocation *invocation_new(const struct sched_request *request, struct entry *entry, sched_done_fn done,
+                                         void *ctx)
+{
+    size_t size = text_size(request->request_id) + text_size(request->invoked_arn) + text_size(request->trace_id) +
+                  text_size(request->client_context);
+    struct invocation *invocation = calloc(1, sizeof *invocation + size);
+    char *at;
+
+    if (!invocation)
+        return NULL;
+    at = invocation->texts;
+    invocation->request_id = put_text(&at, request->request_id);
+    invocation->invoked_arn = put_text(&at, request->invoked_arn);
+    invocation->trace_id = put_text(&at, request->trace_id);
+    invocation->client_context = put_text(&at, request->client_context);
+    invocation->entry = entry;
+    invocation->version = fn_version_ref(request->version);
+    invocation->event = blob_ref(request->event);
+    invocation->want_log_tail = request->want_log_tail;
+    invocation->done = done;
+    invocation->ctx = ctx;
+    list_init(&invocation->node);
+    return invocation;
+}
+
+/* NULL when one more may run. */
+static const char *over_limit(const struct sched *sched, const struct entry *entry)
+{
+    int reserved = entry->picture->reserved_concurrency;
+
+    if (reserved >= 0)
+        return entry->in_flight >= (unsigned)reserved ? "ReservedFunctionConcurrentInvocationLimitExceeded" : NULL;
+    return sched->in_flight_unreserved >= sched->unreserved_limit ? "ConcurrentInvocationLimitExceeded" : NULL;
+}
+
+/* ---- environments ---- */
+
+static void start_one(struct pool *pool)
+{
+    pool->starting++;
+    pool->envs++;
+    pool->sched->starting++;
+    if (!env_start(pool)) {
+        struct failure failure;
+
+        pool->starting--;
+        pool->envs--;
+        pool->sched->starting--;
+        failure_plain(&failure, "Sandbox.Failure", NULL, "Out of memory");
+        sched_start_failed(pool, &failure, WIRE_FAIL_SYSTEM);
+    }
+}
+
+static struct invocation *dequeue(struct pool *pool)
+{
+    struct invocation *invocation = list_entry(pool->queue.next, struct invocation, node);
+
+    list_remove(&invocation->node);
+    pool->queued--;
+    return invocation;
+}
+
+/* Those in the queue whom no environment, present or on its way, will serve. */
+static void refuse_stranded(struct pool *pool, const char *reason, const char *text)
+{
+    while (pool->queued > 0 && pool->queued > pool->envs)
+        refuse(pool->sched, dequeue(pool), reason, text);
+}
+
+static void grow(struct pool *pool, bool count_responded)
+{
+    struct sched *sched = pool->sched;
+
+    while (pool->queued > pool->starting + (count_responded ? pool->responded : 0)) {
+        if (!sched->link || !sched->ready)
+            return; /* sched_connect() and READY come back to it */
+        if (!memory_admit(pool)) {
+            refuse_stranded(pool, "ConcurrentInvocationLimitExceeded", "No memory for another environment");
+            return;
+        }
+        start_one(pool);
+    }
+    if (count_responded && pool->queued > pool->starting && !uv_is_active((uv_handle_t *)&pool->grace))
+        (void)uv_timer_start(&pool->grace, on_grace, GRACE_MS, 0);
+}
+
+static void on_grace(uv_timer_t *timer)
+{
+    grow(timer->data, false);
+}
+
+void sched_env_started(struct env *env)
+{
+    env->pool->starting--;
+    env->sched->starting--;
+}
+
+void sched_start_failed(struct pool *pool, const struct failure *failure, uint32_t reason)
+{
+    struct env *oldest;
+
+    if (pool->queued == 0)
+        return;
+    if (reason == WIRE_FAIL_NO_SLOT) {
+        if (!list_empty(&pool->sched->lru)) {
+            oldest = list_entry(pool->sched->lru.next, struct env, lru_node);
+            env_evict(oldest);
+            grow(pool, true);
+            return;
+        }
+        if (pool->envs > 1)
+            return; /* one of them will take the queue */
+        refuse(pool->sched, dequeue(pool), "ConcurrentInvocationLimitExceeded", failure->message);
+        return;
+    }
+    refuse(pool->sched, dequeue(pool), NULL, failure->message);
+    pool_free_if_unused(pool);
+}
+
+void sched_withdraw(struct env *env)
+{
+    list_remove(&env->pool_node);
+    list_remove(&env->lru_node);
+}
+
+void sched_offer(struct env *env)
+{
+    struct pool *pool = env->pool;
+    struct sched *sched = env->sched;
+    bool keep = pool->current && !sched->stopping;
+
+    list_push_back(&sched->lru, &env->lru_node);
+    /* One that must start a process first comes after those that need not. */
+    if (env->state == LIFE_DOWN)
+        list_push_back(&pool->idle, &env->pool_node);
+    else
+        list_push_front(&pool->idle, &env->pool_node);
+    if (pool->queued > 0)
+        env_invoke(env, dequeue(pool));
+    else if (!keep || (env->state == LIFE_DOWN && env->requests == 0))
+        env_evict(env);
+}
+
+void sched_env_released(struct env *env)
+{
+    struct pool *pool = env->pool;
+    struct sched *sched = env->sched;
+
+    HASH_DELETE(hh, sched->envs, env);
+    buf_done(&env->log);
+    buf_done(&env->tail);
+    free(env);
+    pool->envs--;
+    if (pool->queued > 0)
+        grow(pool, true);
+    pool_free_if_unused(pool);
+    sched_check_stopped(sched);
+}
+
+/* ---- the public side ---- */
+
+static void enqueue(struct pool *pool, struct invocation *invocation)
+{
+    if (!list_empty(&pool->idle)) {
+        env_invoke(list_entry(pool->idle.next, struct env, pool_node), invocation);
+        return;
+    }
+    list_push_back(&pool->queue, &invocation->node);
+    pool->queued++;
+    grow(pool, true);
+}
+
+void sched_invoke(struct sched *sched, const struct sched_request *request, sched_done_fn done, void *ctx)
+{
+    struct entry *entry = NULL;
+    struct invocation *invocation;
+    struct pool *pool;
+    const char *reason;
+
+    HASH_FIND_STR(sched->entries, request->function->name, entry);
+    invocation = entry ? invocation_new(request, entry, done, ctx) : NULL;
+    if (!invocation) {
+        static const char text[] = "Out of memory";
+
+        done(&(struct sched_result){ .outcome = SCHED_UNAVAILABLE, .body = text, .body_len = sizeof text - 1,
+                                     .executed_version = "" }, ctx);
+        return;
+    }
+    reason = over_limit(sched, entry);
+    if (entry->picture->reserved_concurrency < 0)
+        sched->in_flight_unreserved++;
+    entry->in_flight++;
+    pool = reason || sched->stopping ? NULL : pool_of(sched, request->version);
+    if (!pool) {
+        refuse(sched, invocation, reason, reason ? "Rate Exceeded." : "The server is stopping");
+        return;
+    }
+    enqueue(pool, invocation);
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+    struct sched *sched = timer->data;
+
+    list_each_safe(at, &sched->dirty)
+        env_log_flush(list_entry(at, struct env, dirty_node));
+    memory_sample(sched);
+}
+
+struct sched *sched_new(const struct sched_config *config)
+{
+    struct sched *sched = calloc(1, sizeof *sched);
+
+    if (!sched)
+        return NULL;
+    sched->config = *config;
+    sched->next_env_id = 1;
+    sched->unreserved_limit = config->account_concurrency;
+    sched->memory_usage_fd = sched->memory_stat_fd = -1;
+    list_init(&sched->lru);
+    list_init(&sched->dirty);
+    (void)uv_timer_init(config->loop, &sched->tick);
+    sched->tick.data = sched;
+    sched->open_handles = 1;
+    (void)uv_timer_start(&sched->tick, on_tick, TICK_MS, TICK_MS);
+    uv_unref((uv_handle_t *)&sched->tick);
+    return sched;
+}
+
+bool sched_ready(const struct sched *sched)
+{
+    return sched->ready && sched->link;
+}
+
+static void on_tick_closed(uv_handle_t *handle)
+{
+    struct sched *sched = handle->data;
+
+    sched->open_handles--;
+    sched_check_stopped(sched);
+}
+
+void sched_check_stopped(struct sched *sched)
+{
+    void (*on_stopped)(void *) = sched->on_stopped;
+
+    if (!sched->stopping || sched->envs || sched->pools || sched->open_handles > 0 || !on_stopped)
+        return;
+    sched->on_stopped = NULL;
+    sched->link = link_free(sched->link);
+    on_stopped(sched->stopped_ctx);
+}
+
+static void refuse_queues(struct sched *sched, const char *text)
+{
+    struct pool *pool, *pool_next;
+
+    HASH_ITER(hh, sched->pools, pool, pool_next)
+    {
+        while (pool->queued > 0)
+            refuse(sched, dequeue(pool), NULL, text);
+        pool_free_if_unused(pool);
+    }
+}
+
+void sched_stop(struct sched *sched, void (*on_stopped)(void *ctx), void *ctx)
+{
+    struct env *env, *env_next;
+
+    sched->stopping = true;
+    sched->on_stopped = on_stopped;
+    sched->stopped_ctx = ctx;
+    refuse_queues(sched, "The server is stopping");
+    HASH_ITER(hh, sched->envs, env, env_next)
+    {
+        if (life_has_invocation(env->state))
+            env_lost(env); /* the launcher ends the process with the connection */
+        else if (env->state != LIFE_STOPPING && env->state != LIFE_DEAD)
+            env_evict(env);
+    }
+    uv_close((uv_handle_t *)&sched->tick, on_tick_closed);
+}
+
+struct sched *sched_free(struct sched *sched)
+{
+    if (!sched)
+        return NULL;
+    pictures_drop_all(sched);
+    sched->link = link_free(sched->link);
+    if (sched->memory_usage_fd >= 0)
+        (void)close(sched->memory_usage_fd);
+    if (sched->memory_stat_fd >= 0)
+        (void)close(sched->memory_stat_fd);
+    free(sched);
+    return NULL;
+}
+
+int sched_connect(struct sched *sched, int socket, struct err *err)
+{
+    struct env *env, *env_next;
+
+    (void)err;
+    sched->link = link_free(sched->link);
+    sched->ready = false;
+    HASH_ITER(hh, sched->envs, env, env_next)
+        env_lost(env);
+    sched->link = link_new(sched, socket);
+    return sched->link ? 0 : -1;
+}
+
+void sched_on_ready(struct sched *sched)
+{
+    struct pool *pool, *pool_next;
+
+    sched->ready = true;
+    HASH_ITER(hh, sched->pools, pool, pool_next)
+        grow(pool, true);
+}
+
+static void list_one(const struct env *env, struct buf *out)
+{
+    uint64_t now = clock_us();
+    const struct fn_version *version = env->pool->version;
+
+    (void)buf_printf(out, "{\"id\":\"%s\",\"function\":\"%s\",\"version\":\"%s\",\"runtime\":\"%s\",\"state\":\"%s\",", env->uuid,
+                     version->function_name, version->version, version->runtime, life_state_name(env->state));
+    (void)buf_printf(out, "\"ageMs\":%llu,\"idleMs\":%llu,\"requests\":%llu,\"memoryBytes\":%llu,\"start\":\"%s\"}",
+                     (unsigned long long)((now - env->created_us) / 1000),
+                     (unsigned long long)(life_has_invocation(env->state) ? 0 : (now - env->idle_since_us) / 1000),
+                     (unsigned long long)env->requests, (unsigned long long)env->memory_bytes,
+                     env->requests + life_has_invocation(env->state) > 1 ? "warm" : "cold");
+}
+
+void sched_list(const struct sched *sched, struct buf *out)
+{
+    struct env *env, *env_next;
+    const char *comma = "";
+
+    (void)buf_puts(out, "{\"environments\":[");
+    HASH_ITER(hh, sched->envs, env, env_next)
+    {
+        (void)buf_puts(out, comma);
+        memory_sample_env(env, true);
+        list_one(env, out);
+        comma = ",";
+    }
+    (void)buf_puts(out, "]}");
+}

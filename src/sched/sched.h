@@ -1,0 +1,97 @@
+#pragma once
+
+/*
+ * Which environment serves an invocation: functions and their limits, the environments of each version, the queue
+ * in front of them, the machine's memory. Everything runs on the loop thread.
+ *
+ * Each sched_invoke() ends in exactly one call of its done callback; a refusal calls it before sched_invoke() returns.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+struct blob;
+struct buf;
+struct credentials;
+struct err;
+struct fn_alias;
+struct fn_version;
+struct function;
+struct logs;
+struct sched;
+
+struct sched_config {
+    uv_loop_t *loop;
+    const char *region, *account;
+    struct credentials *credentials;
+    struct logs *logs;
+    uint64_t idle_timeout_ms, freeze_after_ms;
+    uint64_t max_memory_bytes;
+    unsigned account_concurrency;
+    /** Machine and runtimes, as the launcher's READY says (JSON text); may be NULL. */
+    void (*on_ready)(const char *json, void *ctx);
+    void *ctx;
+};
+
+/** config copied, its pointers borrowed. NULL without memory. */
+struct sched *sched_new(const struct sched_config *config);
+/** Ends every environment and refuses what waits; on_stopped when the launcher has cleaned all slots or is gone. */
+void sched_stop(struct sched *sched, void (*on_stopped)(void *ctx), void *ctx);
+/** After on_stopped. */
+struct sched *sched_free(struct sched *sched);
+
+/** A launcher to work with; socket is taken. The one before is gone: its environments are lost. */
+int sched_connect(struct sched *sched, int socket, struct err *err);
+bool sched_ready(const struct sched *sched);
+
+/* ---- functions ---- */
+
+/** Swaps in a picture; takes the reference. An older sequence than the one there is dropped. Environments of versions that
+ * are no longer in it end, busy ones after their invocation. */
+void sched_put_function(struct sched *sched, struct function *function);
+/** Borrowed until the next sched_put_function() of that name; NULL when unknown or deleted. */
+const struct function *sched_find_function(const struct sched *sched, const char *name, size_t len);
+/** By url-id (any case); *ret_url_index tells which of its URLs. */
+const struct function *sched_find_url(const struct sched *sched, const char *url_id, size_t len, size_t *ret_url_index);
+size_t sched_function_count(const struct sched *sched);
+/** Takes one of an alias's versions by weight. */
+struct fn_version *sched_route(const struct fn_alias *alias);
+
+/* ---- invocations ---- */
+
+struct sched_request {
+    const struct function *function; /* from sched_find_*() in this same turn of the loop */
+    struct fn_version *version;      /* borrowed; one of function's */
+    const char *invoked_arn;
+    const char *request_id;
+    const char *trace_id;
+    const char *client_context; /* JSON text or NULL */
+    struct blob *event;         /* referenced */
+    bool want_log_tail;         /* the answer waits for END and REPORT then */
+};
+
+enum sched_outcome {
+    SCHED_OK,
+    SCHED_FUNCTION_ERROR,  /* body is the error JSON */
+    SCHED_THROTTLED,       /* reason says why; 429 */
+    SCHED_UNAVAILABLE,     /* body is a message for people; 500 */
+};
+
+/* Borrowed, valid during the call. */
+struct sched_result {
+    enum sched_outcome outcome;
+    const char *body;
+    size_t body_len;
+    const char *reason;           /* of SCHED_THROTTLED */
+    const char *executed_version; /* "" when none ran */
+    const char *log_tail;         /* last 4 KiB with want_log_tail, else NULL */
+    size_t log_tail_len;
+};
+typedef void (*sched_done_fn)(const struct sched_result *result, void *ctx);
+
+void sched_invoke(struct sched *sched, const struct sched_request *request, sched_done_fn done, void *ctx);
+
+/** {"environments":[...]} for `irori ps`. */
+void sched_list(const struct sched *sched, struct buf *out);

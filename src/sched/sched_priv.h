@@ -1,0 +1,183 @@
+#pragma once
+
+/*
+ * Shared inside sched/: the objects and who owns them.
+ *
+ *   sched ─▶ entry (a function by name) ─▶ picture
+ *         ─▶ pool (one version's environments and queue) ─▶ env ─▶ invocation
+ *         ─▶ link (the socket to the launcher)
+ *
+ * 1. An invocation is in exactly one place: a pool's queue, or an env.
+ * 2. An env is in its pool's idle list exactly when its state can take an invocation, and then in sched->lru, too.
+ * 3. A pool lives while it has environments or a queue; an entry while it has a picture or invocations.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include <uthash.h>
+
+#include "auth/credentials.h"
+#include "base/buf.h"
+#include "base/list.h"
+#include "sched/failure.h"
+#include "sched/life.h"
+#include "sched/sched.h"
+
+struct link;
+struct log_source;
+struct log_writer;
+struct pool;
+struct runtime_api;
+struct runtime_result;
+struct wire_exited;
+struct wire_message;
+
+struct entry {
+    char *name;
+    struct function *picture; /* NULL once deleted */
+    uint64_t sequence;        /* of the last picture, also of a deletion */
+    unsigned in_flight;
+    UT_hash_handle hh;
+};
+
+struct url_entry {
+    char url_id[33];
+    struct entry *entry;
+    size_t index;
+    UT_hash_handle hh;
+};
+
+struct invocation {
+    struct list node; /* in pool->queue */
+    struct entry *entry;
+    struct fn_version *version; /* counted */
+    struct blob *event;         /* counted */
+    const char *request_id, *invoked_arn, *trace_id, *client_context; /* in texts; "" when not given */
+    bool want_log_tail;
+    bool answered;
+    sched_done_fn done;
+    void *ctx;
+    uint64_t begun_us; /* when the environment got it */
+    uint64_t deadline_wall_ms;
+    /* What the caller was or will be told. */
+    enum sched_outcome outcome;
+    const char *status;   /* "success", "error", "failure", "timeout" */
+    char error_type[64];
+    struct buf held;      /* the body, when the answer waits for the log tail */
+    char texts[];
+};
+
+struct pool {
+    char *key; /* config_id and version */
+    struct sched *sched;
+    struct fn_version *version; /* counted */
+    bool current;               /* its version is in the function's picture */
+    struct list idle;           /* env->pool_node; the most recently used first */
+    struct list queue;          /* invocation->node; the oldest first */
+    unsigned queued, starting, responded, envs;
+    uint64_t memory_estimate_bytes; /* of one environment, from the last one measured */
+    uv_timer_t grace;           /* before an environment is made although one is about to be free */
+    bool closing;
+    UT_hash_handle hh;
+};
+
+struct env {
+    struct list pool_node, lru_node;
+    struct sched *sched;
+    struct pool *pool;
+    uint64_t id; /* on the wire */
+    char uuid[37];
+    char stream[96];
+    enum life_state state;
+    struct invocation *invocation;
+    struct runtime_api *api;
+    struct log_writer *writer;
+    struct buf log;          /* whole lines not yet written, and the tail of an unfinished one */
+    struct buf tail;         /* this invocation's lines, with want_log_tail */
+    struct list dirty_node;  /* in sched->dirty while log holds something */
+    int log_fd, memory_usage_fd, memory_stat_fd, pidfd;
+    uv_timer_t timer;
+    struct log_source *log_source; /* env_log.c; NULL when closed */
+    struct temporary_key key;
+    bool has_key, has_wrapper;
+    uint64_t created_us, init_begun_us, idle_since_us;
+    uint64_t init_us;        /* of a successful INIT that no REPORT has shown yet */
+    uint64_t requests;
+    uint64_t memory_bytes, max_memory_bytes, memory_read_us;
+    /* The failure that the event being handled stands for. */
+    struct failure failure;
+    const struct runtime_result *init_error; /* during that event only */
+    const struct wire_exited *exited;        /* likewise */
+    uint32_t failed_reason;                  /* enum wire_failure, likewise */
+    UT_hash_handle hh;
+};
+
+struct sched {
+    struct sched_config config;
+    struct link *link;
+    struct entry *entries;
+    struct url_entry *urls;
+    struct pool *pools;
+    struct env *envs;      /* by id */
+    struct list lru;       /* env->lru_node; the longest idle first */
+    struct list dirty;
+    uint64_t next_env_id;
+    unsigned in_flight_unreserved, unreserved_limit;
+    unsigned starting;
+    uint64_t memory_used_bytes, memory_read_us;
+    int memory_usage_fd, memory_stat_fd;
+    struct interpreter {
+        char id[24], inside[256];
+    } interpreters[16];
+    size_t interpreter_count;
+    bool ready, stopping;
+    void (*on_stopped)(void *ctx);
+    void *stopped_ctx;
+    uv_timer_t tick;       /* log flush and memory, while there are environments */
+    unsigned open_handles;
+};
+
+/* sched.c */
+void sched_offer(struct env *env);                  /* it can take an invocation: gives it one, pools it, or ends it */
+void sched_withdraw(struct env *env);               /* takes it out of the idle lists */
+void sched_env_started(struct env *env);            /* STARTING or INIT is over, well or badly */
+void sched_start_failed(struct pool *pool, const struct failure *failure, uint32_t reason);
+void sched_env_released(struct env *env);           /* dead, and its handles closed */
+void sched_answer(struct sched *sched, struct invocation *invocation, const struct sched_result *result);
+struct invocation *sched_invocation_free(struct sched *sched, struct invocation *invocation);
+void sched_check_stopped(struct sched *sched);
+void sched_on_ready(struct sched *sched);               /* the launcher's READY has come */
+
+/* pictures.c */
+void pictures_drop_all(struct sched *sched);
+
+/* env.c */
+struct env *env_start(struct pool *pool);           /* NULL without memory */
+void env_invoke(struct env *env, struct invocation *invocation); /* takes it */
+void env_evict(struct env *env);
+void env_on_wire(struct env *env, const struct wire_message *message, int *fds, size_t fd_count);
+void env_lost(struct env *env);
+
+/* env_log.c */
+int env_log_open(struct env *env, int fd);          /* takes fd */
+void env_log_close(struct env *env);
+void env_log_drain(struct env *env);                /* what the processes have written up to now */
+void env_log_end_line(struct env *env);             /* closes an unfinished line */
+void env_log_flush(struct env *env);
+struct buf *env_log_platform(struct env *env);      /* to append platform lines to; env_log_written() afterwards */
+void env_log_written(struct env *env, size_t from);
+
+/* memory.c */
+void memory_sample_env(struct env *env, bool force);
+/** Room for one more environment of this pool? Evicts the longest idle ones to make it. */
+bool memory_admit(struct pool *pool);
+void memory_sample(struct sched *sched);
+
+/* link.c */
+struct link *link_new(struct sched *sched, int socket);
+struct link *link_free(struct link *link);
+/** Queues when the socket is full. Returns 0 or negative errno. */
+int link_send(struct link *link, const struct wire_message *message);
