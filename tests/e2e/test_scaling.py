@@ -1,0 +1,219 @@
+"""Concurrency limits, load, updates and deletion under load (spec lifecycle.md section 2, invoke.md section 4)."""
+
+import collections
+import concurrent.futures
+import json
+import threading
+import time
+
+import pytest
+from harness import build, rawhttp, wait
+from harness.archives import pack_folder
+from harness.aws import client, refused
+from harness.paths import FUNCTIONS
+
+PYTHON = ("python3.11", "lambda_function.handler")
+
+
+def probe_on(server, **more):
+    return server.deploy(pack_folder(FUNCTIONS / "python"), *PYTHON, **{"MemorySize": 256, "Timeout": 20, **more})
+
+
+def throttled(call, reason):
+    error = refused(call, "TooManyRequestsException", "Rate Exceeded.", 429)
+    assert error.response["Reason"] == reason and error.response["Type"] == "User"
+
+
+def test_reserved_concurrency_zero_blocks(server, deploy):
+    function = deploy({"index.mjs": "export const handler = async () => 1;"})
+    server.lam.put_function_concurrency(FunctionName=function.name, ReservedConcurrentExecutions=0)
+    throttled(function.invoke, "ReservedFunctionConcurrentInvocationLimitExceeded")
+    url = function.public_url()
+    answer = url.call()
+    assert answer.status == 429 and answer.get("x-amzn-errortype") == "TooManyRequestsException"
+    assert json.loads(answer.body)["Reason"] == "ReservedFunctionConcurrentInvocationLimitExceeded"
+    server.lam.delete_function_concurrency(FunctionName=function.name)
+    assert function.call() == 1
+
+
+def test_reserved_concurrency_is_a_bound(server, deploy):
+    """Six at once with two reserved: two answers, four throttles; afterwards it works again."""
+    function = deploy(pack_folder(FUNCTIONS / "python"), *PYTHON, Timeout=10, MemorySize=256)
+    server.lam.put_function_concurrency(FunctionName=function.name, ReservedConcurrentExecutions=2)
+
+    def call(_):
+        try:
+            return function.call({"do": "sleep", "ms": 2500})["born"]
+        except server.lam.exceptions.TooManyRequestsException as error:
+            return error.response["Reason"]
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        outcomes = collections.Counter(pool.map(call, range(6)))
+    assert outcomes.pop("ReservedFunctionConcurrentInvocationLimitExceeded") == 4
+    assert len(outcomes) == 2
+    assert function.call({"do": "echo", "value": 1}) == 1
+
+
+@pytest.mark.timeout(240)
+def test_two_thousand_requests_against_fifty_environments(own_server):
+    """Only right answers and 429s, by Invoke and by function URL; nobody hangs and nothing breaks."""
+    server = own_server("--account-concurrency", "50")
+    function = server.deploy({"bootstrap": build.c_program("echo")}, "provided.al2023", "x", Timeout=30)
+    url = function.public_url()
+    outcomes, lock, start = collections.Counter(), threading.Lock(), threading.Barrier(250)
+    lam = client(server.endpoint, server.key, server.secret, max_pool_connections=250)
+
+    def invoke(number):
+        try:
+            answer = lam.invoke(FunctionName=function.name, Payload=json.dumps({"n": number}).encode())
+            return "answer" if json.loads(answer["Payload"].read()) == {"n": number} else "wrong"
+        except lam.exceptions.TooManyRequestsException as error:
+            return error.response["Reason"]
+
+    def by_url(number):
+        answer = url.call("POST", f"/?n={number}", {"Content-Type": "application/json"}, b"{}")
+        if answer.status == 429:
+            return json.loads(answer.body)["Reason"]
+        right = answer.status == 200 and json.loads(answer.body)["queryStringParameters"] == {"n": str(number)}
+        return "answer" if right else f"wrong {answer.status}"
+
+    def worker(first):
+        start.wait()
+        for number in range(first, first + 8):
+            outcome = (invoke if number % 2 else by_url)(number)
+            with lock:
+                outcomes[outcome] += 1
+
+    threads = [threading.Thread(target=worker, args=(8 * n,)) for n in range(250)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(180)
+    assert sum(outcomes.values()) == 2000, outcomes
+    assert set(outcomes) <= {"answer", "ConcurrentInvocationLimitExceeded"}, outcomes
+    assert outcomes["answer"] >= 50
+    assert wait.until(lambda: function.invoke({"n": 1}), 10, "an answer after the storm").json == {"n": 1}
+
+
+def test_account_concurrency(own_server):
+    """The limit of all functions together, less what is reserved."""
+    server = own_server("--account-concurrency", "103")
+    slow, other = probe_on(server), probe_on(server)
+    server.lam.put_function_concurrency(FunctionName=other.name, ReservedConcurrentExecutions=2)
+    assert server.lam.get_account_settings()["AccountLimit"]["ConcurrentExecutions"] == 103
+    assert server.lam.get_account_settings()["AccountLimit"]["UnreservedConcurrentExecutions"] == 101
+    refused(lambda: server.lam.put_function_concurrency(FunctionName=slow.name, ReservedConcurrentExecutions=2),
+            "InvalidParameterValueException", "below its minimum value of [100].", 400)
+    assert slow.call({"do": "echo", "value": 1}) == 1 and other.call({"do": "echo", "value": 2}) == 2
+
+
+def test_small_account_limit_throttles_with_its_reason(own_server):
+    server = own_server("--account-concurrency", "2")
+    function = probe_on(server)
+
+    def call(_):
+        try:
+            return function.call({"do": "sleep", "ms": 2500})["born"]
+        except server.lam.exceptions.TooManyRequestsException as error:
+            return error.response["Reason"]
+    with concurrent.futures.ThreadPoolExecutor(5) as pool:
+        outcomes = collections.Counter(pool.map(call, range(5)))
+    assert outcomes.pop("ConcurrentInvocationLimitExceeded") == 3 and len(outcomes) == 2
+
+
+def test_memory_budget_ends_the_longest_idle(own_server):
+    """With room for few environments many functions still run, one after the other."""
+    server = own_server("--max-memory-mb", "150")
+    functions = [server.deploy(pack_folder(FUNCTIONS / "node"), "nodejs20.x", "index.handler", MemorySize=512) for _ in range(6)]
+    born = [function.call({"do": "count"})["born"] for function in functions]
+    assert len(set(born)) == 6
+    again = [function.call({"do": "count"})["born"] for function in functions]
+    assert again != born, "nobody made room"
+
+
+def test_never_old_code_after_the_update_is_successful(server, deploy):
+    """Eight callers all the time; once the waiter has ended, every request that begins later gets the new code."""
+    def source(number):
+        return {"index.mjs": "export const handler = async () => " + str(number) + ";"}
+    function = deploy(source(0), Timeout=10)
+    stop, current, wrong = threading.Event(), [0], []
+
+    def caller():
+        lam = client(server.endpoint, server.key, server.secret)
+        while not stop.is_set():
+            at_least = current[0]
+            answer = lam.invoke(FunctionName=function.name)
+            got = json.loads(answer["Payload"].read())
+            if answer.get("FunctionError") or got < at_least:
+                wrong.append((at_least, got))
+    threads = [threading.Thread(target=caller) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(1, 6):
+            function.update_code(source(number))
+            current[0] = number
+            time.sleep(0.2)
+        function.configure(MemorySize=256)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(30)
+    assert not wrong, wrong[:5]
+
+
+def test_configuration_reaches_only_new_environments(server, deploy):
+    function = deploy({"index.mjs": "export const handler = async () => process.env.MODE;"},
+                      Environment={"Variables": {"MODE": "a"}})
+    assert function.call() == "a"
+    function.configure(Environment={"Variables": {"MODE": "b"}})
+    assert [function.call() for _ in range(5)] == ["b"] * 5
+
+
+def test_delete_under_load(server):
+    """Callers get a right answer or 404; afterwards only 404; the processes end."""
+    function = server.deploy(pack_folder(FUNCTIONS / "python"), *PYTHON, name=server.name("deleted"))
+    function.call({"do": "nothing"})
+    stop, outcomes = threading.Event(), collections.Counter()
+
+    def caller():
+        lam = client(server.endpoint, server.key, server.secret)
+        while not stop.is_set():
+            try:
+                answer = lam.invoke(FunctionName=function.name, Payload=b'{"do":"echo","value":7}')
+                good = json.loads(answer["Payload"].read()) == 7
+                outcomes["answer" if good else "wrong"] += 1
+            except lam.exceptions.ResourceNotFoundException:
+                outcomes["gone"] += 1
+    threads = [threading.Thread(target=caller) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.7)
+    function.delete()
+    time.sleep(0.5)
+    stop.set()
+    for thread in threads:
+        thread.join(30)
+    assert set(outcomes) == {"answer", "gone"}, outcomes
+    refused(function.invoke, "ResourceNotFoundException")
+
+
+def test_a_slow_function_does_not_hold_up_others(server, node, deploy):
+    """While ten requests sleep, another function answers quickly."""
+    slow = deploy(pack_folder(FUNCTIONS / "python"), *PYTHON, Timeout=10)
+    node.call({"do": "nothing"})
+    with concurrent.futures.ThreadPoolExecutor(10) as pool:
+        waiting = [pool.submit(slow.call, {"do": "sleep", "ms": 3000}) for _ in range(10)]
+        time.sleep(1.5)
+        begin = time.monotonic()
+        node.call({"do": "nothing"})
+        assert time.monotonic() - begin < 1.0
+        for one in waiting:
+            one.result()
+
+
+def test_connections_without_requests_are_harmless(server, node):
+    """Two hundred idle connections, then an ordinary request."""
+    idle = [rawhttp.Connection(server.port) for _ in range(200)]
+    assert node.call({"do": "echo", "value": 5}) == 5
+    for one in idle:
+        one.close()
