@@ -37,11 +37,12 @@ struct http_server_config {
     /** Must answer; the connection closes afterwards. NULL: 413 without body. */
     void (*on_too_large)(struct http_exchange *x, void *ctx);
     void (*on_request)(struct http_exchange *x, void *ctx);
-    /** May be NULL. The peer of an unanswered exchange has gone; the handler still owns it. */
+    /** May be NULL. The peer of an unanswered exchange has gone, or has shut its sending side (the two look alike, so
+     * an answer is still sent if it can be); the handler still owns it. */
     void (*on_gone)(struct http_exchange *x, void *ctx);
-    /** May be NULL. The connection ended inside this body; x is valid during the call only and not owned. */
+    /** May be NULL. The connection ended inside this body, or its framing broke, or it stood still; x is valid during the call only and not owned. */
     void (*on_truncated)(struct http_exchange *x, void *ctx);
-    /** May be NULL. Body text for an answer the server gives itself (400, 408, 414, 431, 503, 505). Returns static
+    /** May be NULL. Body text for an answer the server gives itself (400, 408, 414, 417, 431, 501, 503, 505). Returns static
      * storage; *ret_headers likewise ("Name: value\r\n"...). */
     const char *(*error_body)(int status, const char **ret_headers, void *ctx);
     void *ctx;
@@ -57,7 +58,8 @@ int http_server_adopt(struct http_server *server, int fd);
 void http_server_drain(struct http_server *server);
 size_t http_server_connections(const struct http_server *server);
 /** Closes everything; exchanges not yet answered become gone (no on_gone) and their owners must still answer or
- * abort them. The memory is freed by the loop once the last handle and exchange ended; on_freed (may be NULL) tells. */
+ * abort them. The memory is freed once the loop closed the last handle and the last exchange ended; on_freed (may be NULL)
+ * tells, from the loop or from that last answer. */
 void http_server_free(struct http_server *server, void (*on_freed)(void *ctx), void *ctx);
 
 /** Valid until the exchange ends; the body included. */
