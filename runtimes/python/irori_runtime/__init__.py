@@ -1,0 +1,1 @@
+"""Irori's Python runtime client."""
