@@ -45,6 +45,7 @@ static bool read_request(struct sigv4_request *request, struct sigv4_header *hea
             return false;
     }
     request->header_count = strtoul(fields[3].data, NULL, 10);
+    free(fields[3].data);
     if (request->header_count > MAX_HEADERS)
         return false;
     for (size_t i = 0; i < request->header_count; i++) {
