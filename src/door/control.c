@@ -1,0 +1,232 @@
+/* The control API: handled on a worker, its pictures swapped in on the loop before the answer goes out. */
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "door/door_priv.h"
+#include "model/function.h"
+#include "sched/sched.h"
+
+struct job {
+    uv_work_t work;
+    struct door *door;
+    struct http_exchange *x;
+    struct principal principal;
+    char request_id[UUID_BYTES];
+    char *method, *path, *query, *host; /* owned, NUL-terminated */
+    struct api_response response;
+    struct function *pictures[API_MAX_CHANGED]; /* counted */
+    char *file; /* contents of response.file_fd, owned */
+    size_t file_len;
+};
+
+static char *slice_dup(struct http_slice slice)
+{
+    return strndup(slice.len > 0 ? slice.at : "", slice.len);
+}
+
+static void read_file(struct job *job)
+{
+    off_t size = lseek(job->response.file_fd, 0, SEEK_END);
+    ssize_t got;
+
+    job->file = size >= 0 ? malloc((size_t)size + 1) : NULL;
+    while (job->file && job->file_len < (size_t)size) {
+        got = pread(job->response.file_fd, job->file + job->file_len, (size_t)size - job->file_len, (off_t)job->file_len);
+        if (got <= 0)
+            break;
+        job->file_len += (size_t)got;
+    }
+    if (!job->file || job->file_len != (size_t)size)
+        api_error(&job->response, "ServiceException", "The stored archive cannot be read");
+    (void)close(job->response.file_fd);
+    job->response.file_fd = -1;
+}
+
+static void work(uv_work_t *request)
+{
+    struct job *job = request->data;
+    const struct http_request *http = http_exchange_request(job->x);
+    struct api_request wanted = {
+        .method = job->method,
+        .path = job->path,
+        .query = job->query,
+        .body = http->body ? http->body : "",
+        .body_len = http->body_len,
+        .request_id = job->request_id,
+        .host = job->host,
+        .principal = &job->principal,
+    };
+
+    api_handle(job->door->config.api, &wanted, &job->response);
+    for (size_t i = 0; i < job->response.changed_count; i++)
+        job->pictures[i] = api_picture(job->door->config.api, job->response.changed[i]);
+    if (job->response.file_fd >= 0)
+        read_file(job);
+}
+
+static void reply(struct job *job)
+{
+    const struct api_response *response = &job->response;
+    char headers[512];
+    int size = 0;
+
+    if (response->body.len > 0 || job->file)
+        size = snprintf(headers, sizeof headers, "Content-Type: %s\r\n",
+                        response->content_type ? response->content_type : "application/json");
+    size += snprintf(headers + size, sizeof headers - (size_t)size, "x-amzn-RequestId: %s\r\n", job->request_id);
+    if (*response->error_type)
+        size += snprintf(headers + size, sizeof headers - (size_t)size, "x-amzn-ErrorType: %s\r\n", response->error_type);
+    if (job->file && response->status == 200) {
+        http_reply(job->x, 200, headers, (size_t)size, job->file, job->file_len, free, job->file);
+        job->file = NULL;
+    } else {
+        http_reply(job->x, response->status, headers, (size_t)size, response->body.data ? response->body.data : "",
+                   response->body.len, NULL, NULL);
+    }
+}
+
+static void job_free(struct job *job)
+{
+    buf_done(&job->response.body);
+    free(job->method);
+    free(job->path);
+    free(job->query);
+    free(job->host);
+    free(job->file);
+    free(job);
+}
+
+static void after_work(uv_work_t *request, int status)
+{
+    struct job *job = request->data;
+    struct door *door = job->door;
+
+    (void)status;
+    for (size_t i = 0; i < job->response.changed_count; i++) {
+        if (job->pictures[i])
+            sched_put_function(door->config.sched, job->pictures[i]);
+    }
+    reply(job);
+    if (job->response.settle && job->response.changed_count > 0)
+        control_settle(door, job->response.changed[0]);
+    job_free(job);
+    door_job_done(door);
+}
+
+static void reply_no_memory(struct http_exchange *x, const char *request_id)
+{
+    reply_error(x, request_id, "ServiceException", "Out of memory", NULL);
+}
+
+void control_handle(struct door *door, struct http_exchange *x)
+{
+    const struct http_request *request = http_exchange_request(x);
+    struct job *job;
+    struct door_auth auth;
+    char request_id[UUID_BYTES];
+
+    id_uuid(request_id);
+    if (!door_authenticate(door, x, &auth)) {
+        reply_error(x, request_id, auth.code, auth.message, NULL);
+        return;
+    }
+    job = calloc(1, sizeof *job);
+    if (!job) {
+        reply_no_memory(x, request_id);
+        return;
+    }
+    job->work.data = job;
+    job->door = door;
+    job->x = x;
+    job->principal = auth.principal;
+    memcpy(job->request_id, request_id, UUID_BYTES);
+    job->response.file_fd = -1;
+    job->method = slice_dup(request->method);
+    job->path = slice_dup(request->path);
+    job->query = slice_dup(request->query);
+    job->host = slice_dup(request->host);
+    if (!job->method || !job->path || !job->query || !job->host ||
+        uv_queue_work(door->config.loop, &job->work, work, after_work) < 0) {
+        reply_no_memory(x, request_id);
+        job_free(job);
+        return;
+    }
+    door->jobs++;
+}
+
+/* ---- the second half of a create or an update ---- */
+
+struct settle {
+    uv_work_t work;
+    struct door *door;
+    char name[65];
+    uint64_t sequence;
+    struct function *picture; /* counted */
+};
+
+static void settle_work(uv_work_t *request)
+{
+    struct settle *settle = request->data;
+
+    settle->picture = api_settle(settle->door->config.api, settle->name);
+}
+
+static void settled_work(uv_work_t *request)
+{
+    struct settle *settle = request->data;
+
+    api_settled(settle->door->config.api, settle->name, settle->sequence);
+}
+
+static void settle_free(struct settle *settle)
+{
+    struct door *door = settle->door;
+
+    free(settle);
+    door_job_done(door);
+}
+
+static void after_settled(uv_work_t *request, int status)
+{
+    (void)status;
+    settle_free(request->data);
+}
+
+static void after_settle(uv_work_t *request, int status)
+{
+    struct settle *settle = request->data;
+
+    (void)status;
+    if (!settle->picture) {
+        settle_free(settle);
+        return;
+    }
+    settle->sequence = settle->picture->sequence;
+    /* From here on new code serves; only then may anybody read that it does. */
+    sched_put_function(settle->door->config.sched, settle->picture);
+    settle->picture = NULL;
+    if (uv_queue_work(settle->door->config.loop, &settle->work, settled_work, after_settled) < 0)
+        settle_free(settle);
+}
+
+void control_settle(struct door *door, const char *name)
+{
+    struct settle *settle = calloc(1, sizeof *settle);
+
+    if (!settle) {
+        log_error("function %s: out of memory, so its update ends at the next start", name);
+        return;
+    }
+    settle->work.data = settle;
+    settle->door = door;
+    (void)snprintf(settle->name, sizeof settle->name, "%s", name);
+    if (uv_queue_work(door->config.loop, &settle->work, settle_work, after_settle) < 0) {
+        free(settle);
+        return;
+    }
+    door->jobs++;
+}

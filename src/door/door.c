@@ -1,0 +1,199 @@
+#include "door/door.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "auth/sigv4.h"
+#include "base/err.h"
+#include "door/door_priv.h"
+#include "sched/sched.h"
+
+enum {
+    BACKLOG = 4096,
+    UNSIGNED_MAX_BYTES = 64 * 1024, /* an API request without a signature will be refused anyway */
+};
+
+static bool is_signed(const struct http_request *request)
+{
+    return http_request_header(request, "Authorization") ||
+           (request->has_query && memmem(request->query.at, request->query.len, "X-Amz-Signature", 15));
+}
+
+static size_t body_limit(struct http_exchange *x, void *ctx)
+{
+    const struct door *door = ctx;
+    const struct http_request *request = http_exchange_request(x);
+    struct http_slice first, second;
+
+    if (url_is_route(request, &first, &second))
+        return DOOR_PAYLOAD_MAX_BYTES;
+    if (!door->config.no_auth && !is_signed(request))
+        return UNSIGNED_MAX_BYTES;
+    if (invoke_is_route(request, &first))
+        return DOOR_PAYLOAD_MAX_BYTES;
+    return api_body_limit(request->method.at, request->method.len, request->path.at, request->path.len);
+}
+
+static void on_too_large(struct http_exchange *x, void *ctx)
+{
+    const struct http_request *request = http_exchange_request(x);
+    struct http_slice first, second;
+    char request_id[UUID_BYTES], headers[256], body[160];
+    const char *operation = "CreateFunction";
+    size_t limit = body_limit(x, ctx);
+    int size, len;
+
+    id_uuid(request_id);
+    size = snprintf(headers, sizeof headers,
+                    "Content-Type: application/json\r\nx-amzn-RequestId: %s\r\n"
+                    "x-amzn-ErrorType: RequestEntityTooLargeException\r\n",
+                    request_id);
+    if (url_is_route(request, &first, &second)) {
+        len = snprintf(body, sizeof body, "{\"message\":\"Request Entity Too Large\"}");
+    } else {
+        if (invoke_is_route(request, &first))
+            operation = "InvokeFunction";
+        else if (http_slice_equal(request->method, "PUT"))
+            operation = "UpdateFunctionCode";
+        len = snprintf(body, sizeof body, "{\"message\":\"Request must be smaller than %zu bytes for the %s operation\"}",
+                       limit, operation);
+    }
+    http_reply_close(x, 413, headers, (size_t)size, body, (size_t)len);
+}
+
+static void reply_health(const struct door *door, struct http_exchange *x)
+{
+    bool ready = sched_ready(door->config.sched);
+    const char *body = ready ? "{\"status\":\"ready\"}\n" : "{\"status\":\"starting\"}\n";
+
+    http_reply(x, ready ? 200 : 503, "Content-Type: application/json\r\n", 32, body, strlen(body), NULL, NULL);
+}
+
+static void on_request(struct http_exchange *x, void *ctx)
+{
+    struct door *door = ctx;
+    const struct http_request *request = http_exchange_request(x);
+    struct http_slice first, second;
+
+    if (url_is_route(request, &first, &second))
+        url_handle(door, x, first, second);
+    else if (invoke_is_route(request, &first))
+        invoke_handle(door, x, first);
+    else if (http_slice_equal(request->path, "/health"))
+        reply_health(door, x);
+    else if (admin_is_route(request))
+        admin_handle(door, x);
+    else
+        control_handle(door, x);
+}
+
+static const char *error_body(int status, const char **ret_headers, void *ctx)
+{
+    (void)ctx;
+    *ret_headers = "Content-Type: application/json\r\n";
+    switch (status) {
+    case 400:
+        return "{\"message\":\"Bad Request: this is not well-formed HTTP/1.1\"}";
+    case 408:
+        return "{\"message\":\"Request Timeout: the request did not arrive in time\"}";
+    case 414:
+        return "{\"message\":\"URI Too Long\"}";
+    case 431:
+        return "{\"message\":\"Request Header Fields Too Large\"}";
+    case 503:
+        return "{\"message\":\"Service Unavailable: too many connections\"}";
+    case 505:
+        return "{\"message\":\"HTTP Version Not Supported: use HTTP/1.1\"}";
+    default:
+        return "{\"message\":\"The request cannot be served\"}";
+    }
+}
+
+struct door *door_new(const struct door_config *config, int listener, struct err *err)
+{
+    struct door *door = calloc(1, sizeof *door);
+    struct http_server_config http = {
+        .max_line_bytes = 16 * 1024,
+        .max_header_bytes = 32 * 1024,
+        .max_headers = 100,
+        .idle_timeout_ms = 75000,
+        .head_timeout_ms = 10000,
+        .body_timeout_ms = 20000,
+        .max_connections = 20000,
+        .date_header = true,
+        .body_limit = body_limit,
+        .on_too_large = on_too_large,
+        .on_request = on_request,
+        .error_body = error_body,
+        .ctx = door,
+    };
+    int result;
+
+    if (door)
+        door->server = http_server_new(config->loop, &http);
+    if (!door || !door->server) {
+        (void)close(listener);
+        free(door);
+        (void)err_set(err, ERR_SYSTEM, ENOMEM, "front door");
+        return NULL;
+    }
+    door->config = *config;
+    result = http_server_listen(door->server, listener, BACKLOG);
+    if (result < 0) {
+        (void)err_set(err, ERR_SYSTEM, -result, "listen");
+        http_server_free(door->server, NULL, NULL);
+        free(door);
+        return NULL;
+    }
+    return door;
+}
+
+void door_set_machine(struct door *door, const char *json)
+{
+    free(door->machine);
+    door->machine = strdup(json);
+}
+
+static void check_closed(struct door *door)
+{
+    void (*on_closed)(void *) = door->on_closed;
+
+    if (!door->closing || !door->server_freed || door->jobs > 0 || !on_closed)
+        return;
+    door->on_closed = NULL;
+    on_closed(door->closed_ctx);
+}
+
+void door_job_done(struct door *door)
+{
+    door->jobs--;
+    check_closed(door);
+}
+
+static void on_server_freed(void *ctx)
+{
+    struct door *door = ctx;
+
+    door->server_freed = true;
+    check_closed(door);
+}
+
+void door_close(struct door *door, void (*on_closed)(void *ctx), void *ctx)
+{
+    door->closing = true;
+    door->on_closed = on_closed;
+    door->closed_ctx = ctx;
+    http_server_free(door->server, on_server_freed, door);
+}
+
+struct door *door_free(struct door *door)
+{
+    if (!door)
+        return NULL;
+    free(door->machine);
+    free(door);
+    return NULL;
+}

@@ -1,0 +1,68 @@
+#pragma once
+
+/* Shared inside door/. */
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "api/api.h"
+#include "auth/principal.h"
+#include "base/buf.h"
+#include "base/id.h"
+#include "door/door.h"
+#include "http/server.h"
+
+struct door {
+    struct door_config config;
+    struct http_server *server;
+    char *machine; /* JSON of READY; NULL until then */
+    unsigned jobs; /* on workers */
+    bool closing, server_freed;
+    void (*on_closed)(void *ctx);
+    void *closed_ctx;
+};
+
+enum { DOOR_PAYLOAD_MAX_BYTES = 6291456, DOOR_TRACE_MAX_BYTES = 256 };
+
+/* authenticate.c */
+struct door_auth {
+    struct principal principal;
+    char code[64];     /* "" when authenticated */
+    char message[1024];
+};
+/** Fills ret_auth; code is the error to answer with 403. */
+bool door_authenticate(struct door *door, struct http_exchange *x, struct door_auth *ret_auth);
+
+/* reply.c */
+void reply_error(struct http_exchange *x, const char *request_id, const char *exception, const char *message,
+                 const char *reason);
+void reply_json(struct http_exchange *x, int status, const char *request_id, const char *json, size_t len);
+/** AccessDeniedException for an action on a resource. */
+void reply_denied(struct http_exchange *x, const char *request_id, const struct principal *principal,
+                  const char *action, const char *resource);
+/** The caller's X-Amzn-Trace-Id when it is well formed, else a new one. */
+void door_trace_id(const struct http_request *request, char out[DOOR_TRACE_MAX_BYTES]);
+/** First value of a query parameter, percent-decoded; false when absent or longer than size - 1. */
+bool door_query(const struct http_request *request, const char *name, char *out, size_t size);
+
+/* invoke.c */
+/** True when the path is Invoke's; *ret_name is the undecoded function label. */
+bool invoke_is_route(const struct http_request *request, struct http_slice *ret_name);
+void invoke_handle(struct door *door, struct http_exchange *x, struct http_slice name);
+
+/* url.c */
+/** True when the request is for a function URL, by host or by /_irori/url/; then *ret_url_id and *ret_path are set. */
+bool url_is_route(const struct http_request *request, struct http_slice *ret_url_id, struct http_slice *ret_path);
+void url_handle(struct door *door, struct http_exchange *x, struct http_slice url_id, struct http_slice path);
+
+/* control.c */
+void control_handle(struct door *door, struct http_exchange *x);
+/** Runs api_settle() and api_settled() for a function. */
+void control_settle(struct door *door, const char *name);
+
+/* admin.c */
+bool admin_is_route(const struct http_request *request);
+void admin_handle(struct door *door, struct http_exchange *x);
+
+/* door.c */
+void door_job_done(struct door *door);
