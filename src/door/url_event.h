@@ -29,9 +29,10 @@ struct url_event {
     const char *account;          /* the account when iam is set */
     const struct principal *iam;  /* NULL: AuthType NONE */
     uint64_t now_ms;              /* wall clock */
+    const char *tls_version, *tls_cipher; /* for x-amzn-tls-*; NULL: the caller's connection is not encrypted */
 };
 
-/** Appends the event. Returns 0, or -EMSGSIZE when it would pass out->max. */
+/** Appends the event. Returns 0, -EMSGSIZE when it would pass out->max, or -ENOMEM. */
 int url_event_write(const struct url_event *event, struct buf *out);
 
 /** An HTTP answer. headers holds formatted, checked lines "Name: value\r\n"; body points into the result or into
