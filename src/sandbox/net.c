@@ -275,18 +275,20 @@ static int choose_addresses(struct net *net, struct err *err)
     return err_set(err, ERR_SYSTEM, EADDRINUSE, "no free addresses in 198.19.0.0/16");
 }
 
-/* The link, still down on the host's side: nothing may pass before the rules are there. */
+/* The link, still down on the host's side: nothing may pass before the rules are there. Made from the
+ * router's side, because the kernel takes an index for the far end only together with one for the near end,
+ * and the host's indexes are not ours. */
 static int make_uplink(struct net *net, struct err *err)
 {
-    struct nl_veth_end near = { .name = net->link }, far = { NFT_ROUTER_UPLINK, IFINDEX_UPLINK, { 0 }, true };
+    struct nl_veth_end near = { NFT_ROUTER_UPLINK, IFINDEX_UPLINK, { 0 } }, far = { net->link, 0, { 0 } };
     struct nl_batch batch;
     int r, ifindex;
 
-    memcpy(near.mac, mac_host, sizeof mac_host);
-    memcpy(far.mac, mac_uplink, sizeof mac_uplink);
+    memcpy(near.mac, mac_uplink, sizeof mac_uplink);
+    memcpy(far.mac, mac_host, sizeof mac_host);
     nl_batch_init(&batch);
-    nl_add_veth(&batch, &near, &far, net->router_ns);
-    r = nl_commit(net->host_nl, &batch);
+    nl_add_veth(&batch, &near, &far, net->home_ns);
+    r = nl_commit(net->router_nl, &batch);
     if (r < 0)
         return err_set(err, ERR_SYSTEM, -r, "cannot make the link %s", net->link);
     ifindex = (int)if_nametoindex(net->link);
@@ -328,6 +330,7 @@ static int raise_uplink(struct net *net, struct err *err)
         return err_set(err, ERR_SYSTEM, -r, "cannot raise %s", net->link);
     nl_batch_init(&batch);
     nl_link_up(&batch, 1);
+    nl_link_up(&batch, IFINDEX_UPLINK);
     nl_add_address(&batch, IFINDEX_UPLINK, net->router_address, LINK_PREFIX);
     nl_add_neighbour(&batch, IFINDEX_UPLINK, net->host_address, mac_host);
     nl_add_route(&batch, IFINDEX_UPLINK, 0, 0, net->host_address);
@@ -570,18 +573,18 @@ static void slot_name(unsigned index, char name[static IFNAMSIZ])
 /* The router's side: the link with both its ends, and the way to the slot. */
 static int connect_slot(const struct net *net, unsigned index, int netns_fd)
 {
-    struct nl_veth_end near = { .ifindex = IFINDEX_SLOTS + (int)index, .up = true };
-    struct nl_veth_end far = { "eth0", IFINDEX_SLOTS, { 0x02, 'I', 'r', 1 }, true };
     char name[IFNAMSIZ];
+    struct nl_veth_end near = { name, IFINDEX_SLOTS + (int)index, { 0 } };
+    struct nl_veth_end far = { "eth0", IFINDEX_SLOTS, { 0x02, 'I', 'r', 1 } };
     struct nl_batch batch;
 
     slot_name(index, name);
-    near.name = name;
     memcpy(near.mac, mac_router, sizeof mac_router);
     far.mac[4] = (uint8_t)(index >> 8);
     far.mac[5] = (uint8_t)index;
     nl_batch_init(&batch);
     nl_add_veth(&batch, &near, &far, netns_fd);
+    nl_link_up(&batch, near.ifindex);
     nl_add_route(&batch, near.ifindex, SLOT_ADDRESS(index), 32, 0);
     nl_add_neighbour(&batch, near.ifindex, SLOT_ADDRESS(index), far.mac);
     return nl_commit(net->router_nl, &batch);
@@ -595,6 +598,7 @@ static int configure_slot(const struct net *net, unsigned index, int slot_nl)
     nl_batch_init(&batch);
     nl_link_up(&batch, 1);
     if (net->usable) {
+        nl_link_up(&batch, IFINDEX_SLOTS);
         nl_add_address(&batch, IFINDEX_SLOTS, SLOT_ADDRESS(index), 32);
         nl_add_neighbour(&batch, IFINDEX_SLOTS, SLOT_ROUTER, mac_router);
         nl_add_route(&batch, IFINDEX_SLOTS, 0, 0, SLOT_ROUTER);

@@ -179,17 +179,10 @@ static void veth_attributes(struct nl_batch *batch, const struct nl_veth_end *en
     nl_attr_u32(batch, IFLA_NUM_RX_QUEUES, 1);
 }
 
-static struct ifinfomsg veth_header(const struct nl_veth_end *end)
-{
-    return (struct ifinfomsg){ .ifi_index = end->ifindex,
-                               .ifi_flags = end->up ? IFF_UP : 0,
-                               .ifi_change = end->up ? IFF_UP : 0 };
-}
-
 void nl_add_veth(struct nl_batch *batch, const struct nl_veth_end *near, const struct nl_veth_end *far,
                  int far_netns_fd)
 {
-    struct ifinfomsg header = veth_header(near), far_header = veth_header(far);
+    struct ifinfomsg header = { .ifi_index = near->ifindex }, far_header = { .ifi_index = far->ifindex };
     size_t info, data, peer;
     void *room;
 

@@ -34,15 +34,15 @@ void nl_batch_init(struct nl_batch *batch);
  * -EMSGSIZE. */
 int nl_commit(int fd, struct nl_batch *batch);
 
-/** One end of a veth pair; the index is chosen by the caller (0: by the kernel). */
+/** One end of a veth pair; the index is chosen by the caller (0: by the kernel; the far end's only if the
+ * near end's is not 0). */
 struct nl_veth_end {
     const char *name;
     int ifindex;
     uint8_t mac[NL_MAC_BYTES];
-    bool up;
 };
 
-/** A veth pair: near is made in the socket's namespace, far in the one of far_netns_fd. */
+/** A veth pair, both ends down: near is made in the socket's namespace, far in the one of far_netns_fd. */
 void nl_add_veth(struct nl_batch *batch, const struct nl_veth_end *near, const struct nl_veth_end *far,
                  int far_netns_fd);
 void nl_link_up(struct nl_batch *batch, int ifindex);
