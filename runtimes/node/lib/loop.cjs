@@ -87,6 +87,10 @@ class Loop {
         if (this.#unanswered > 0) {
             // Accepted or not (413 for a response that is too large): the platform has recorded it, work goes on.
             this.#unanswered--;
+            if (response.status < 200 || response.status > 299) {
+                const message = `LAMBDA_RUNTIME Failed to post handler success response. Http response code: ${response.status}.`;
+                process.stderr.write(`[ERROR] [${Date.now()}] ${message}\n`);
+            }
             if (this.#server_closes && this.#state === 'waiting') this.#transport.closed();
             return;
         }
