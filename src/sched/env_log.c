@@ -93,7 +93,7 @@ static size_t read_once(struct env *env, bool *ret_end)
         got = read(env->log_fd, env->log.data + from, READ_BYTES);
     } while (got < 0 && errno == EINTR);
     if (got <= 0) {
-        *ret_end = got == 0 || (errno != EAGAIN && errno != EWOULDBLOCK);
+        *ret_end = got == 0 || errno != EAGAIN;
         if (env->log.len == 0)
             buf_done(&env->log);
         return 0;
