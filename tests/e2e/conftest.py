@@ -51,6 +51,7 @@ def own_server():
         started.append(Server(flags))
         return started[-1]
 
+    start.started = started
     yield start
     for one in started:
         one.close()

@@ -112,17 +112,38 @@ def find(before, instance, data, known=()):
     return found
 
 
-def counts(launcher_pid, daemon_pid, data):
-    """Numbers that must not grow from one use to the next."""
+def _links_of_namespaces(pid):
+    """Links in all network namespaces that the process holds by descriptor."""
+    seen, total = set(), 0
+    try:
+        names = os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        return 0
+    for name in names:
+        path = f"/proc/{pid}/fd/{name}"
+        try:
+            target = os.readlink(path)
+        except OSError:
+            continue
+        if not target.startswith("net:[") or target in seen:
+            continue
+        seen.add(target)
+        done = subprocess.run(["nsenter", f"--net={path}", "cat", "/proc/net/dev"], capture_output=True, check=False)
+        total += max(0, len(done.stdout.splitlines()) - 2)
+    return total
+
+
+def counts(launcher_pid, daemon_pid, data, instance):
+    """Numbers of this instance that must not grow from one use to the next."""
     mountinfo = procs.read(launcher_pid, "mountinfo").decode(errors="replace").splitlines()
     return {
         "launcher descriptors": procs.descriptors(launcher_pid),
         "daemon descriptors": procs.descriptors(daemon_pid),
         "launcher mounts": len(mountinfo),
-        "host mounts": len(_mounts()),
-        "links": len(_links()),
-        "cgroups": len([path for path in _cgroups() if "irori" in path]),
+        "host links": len([name for name in _links() if instance in name]),
+        "links": _links_of_namespaces(launcher_pid),
+        "cgroups": len([path for path in _cgroups() if instance in path]),
         "loop devices": len([item for item in _loops() if str(data) in item]),
         "processes": len(procs.descendants(launcher_pid)),
-        "tables": len(_tables()),
+        "tables": len([name for name in _tables() if instance in name]),
     }

@@ -1,0 +1,308 @@
+"""Signatures: the API's, function URLs with AWS_IAM, and the credentials that functions hold (spec sigv4.md)."""
+
+import datetime
+import json
+
+import boto3
+import pytest
+from harness import aws, rawhttp
+from harness.archives import pack, pack_folder
+from harness.aws import refused, signed
+from harness.paths import FUNCTIONS
+
+LIST = "/2015-03-31/functions"
+
+
+def get(server, headers=None, target=LIST, method="GET", body=None):
+    headers = {name: value for name, value in (headers or {}).items() if name.lower() != "host"}
+    return rawhttp.request(server.port, method, target, f"127.0.0.1:{server.port}", headers, body)
+
+
+def denied(answer, code, text=None):
+    assert answer.status == 403, answer
+    assert answer.get("x-amzn-errortype") == code
+    message = json.loads(answer.body)
+    message = message.get("message") or message.get("Message")
+    if text is not None:
+        assert text in message
+    return message
+
+
+def header_signed(server, **more):
+    arguments = {"key": server.key, "secret": server.secret, **more}
+    return signed("GET", server.endpoint + LIST, **arguments)[1]
+
+
+def test_no_signature(server):
+    denied(get(server), "MissingAuthenticationTokenException", "Missing Authentication Token")
+
+
+def test_right_signature_in_header_and_query(server):
+    assert get(server, header_signed(server)).status == 200
+    url, _ = signed("GET", server.endpoint + LIST, server.key, server.secret, query=True)
+    assert get(server, target=url[len(server.endpoint):]).status == 200
+
+
+def test_wrong_secret(server):
+    message = denied(get(server, header_signed(server, secret="x" * 40)), "InvalidSignatureException",
+                     "The request signature we calculated does not match the signature you provided.")
+    assert server.secret not in message
+
+
+def test_unknown_key(server):
+    denied(get(server, header_signed(server, key="AKIAAAAAAAAAAAAAAAAA")), "UnrecognizedClientException",
+           "The security token included in the request is invalid.")
+
+
+def test_other_region_and_service(server):
+    denied(get(server, header_signed(server, region="eu-west-1")), "InvalidSignatureException",
+           "Credential should be scoped to a valid region")
+    denied(get(server, header_signed(server, service="s3")), "InvalidSignatureException",
+           "Credential should be scoped to correct service: 'lambda'.")
+
+
+@pytest.mark.parametrize("header,text", [
+    ("AWS4-HMAC-SHA256 nonsense", ""), ("AWS4-HMAC-SHA256 Credential=a/b/c", ""), ("Bearer token", ""), ("", ""),
+    ("AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/lambda/aws4_request, SignedHeaders=host, Signature=zz", "")])
+def test_malformed_authorization(server, header, text):
+    answer = get(server, {"Authorization": header, "X-Amz-Date": "20260101T000000Z"})
+    assert answer.status in (400, 403) and answer.get("x-amzn-errortype").endswith("Exception") and text in answer.body.decode()
+
+
+def test_tampering_is_noticed(server):
+    """Another method, path, query, body or signed header than was signed."""
+    path = "/2015-03-31/functions/x/invocations"
+    _, headers = signed("POST", server.endpoint + path, server.key, server.secret, b'{"a":1}', {"X-Amz-Log-Type": "Tail"})
+    denied(get(server, headers, path, "POST", b'{"a":2}'), "InvalidSignatureException")
+    denied(get(server, headers, path + "?Qualifier=1", "POST", b'{"a":1}'), "InvalidSignatureException")
+    denied(get(server, {**headers, "X-Amz-Log-Type": "None"}, path, "POST", b'{"a":1}'), "InvalidSignatureException")
+    assert get(server, headers, path, "POST", b'{"a":1}').status == 404
+
+
+def test_old_signatures_expire(server, monkeypatch):
+    """More than five minutes away is refused."""
+    import botocore.auth
+    real = datetime.datetime
+
+    class Shifted(real):
+        shift = 0
+
+        @classmethod
+        def utcnow(cls):
+            return real.utcnow() + datetime.timedelta(seconds=cls.shift)
+
+        @classmethod
+        def now(cls, tz=None):
+            return real.now(tz) + datetime.timedelta(seconds=cls.shift)
+
+    if hasattr(botocore.auth, "get_current_datetime"):
+        monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda *_a, **_k: Shifted.utcnow())
+    else:
+        monkeypatch.setattr(botocore.auth.datetime, "datetime", Shifted)
+    for shift, kind in ((-600, "Signature expired: "), (600, "Signature not yet current: ")):
+        Shifted.shift = shift
+        denied(get(server, header_signed(server)), "InvalidSignatureException", kind)
+    Shifted.shift = -200
+    assert get(server, header_signed(server)).status == 200
+
+
+def test_presigned_links_expire(server):
+    import time
+    url, _ = signed("GET", server.endpoint + LIST, server.key, server.secret, query=True, expires=1)
+    time.sleep(2.5)
+    answer = get(server, target=url[len(server.endpoint):])
+    assert answer.status == 403 or answer.status == 200, "within the skew it may still be good"
+    url, _ = signed("GET", server.endpoint + LIST, server.key, server.secret, query=True, expires=700000)
+    assert get(server, target=url[len(server.endpoint):]).status in (400, 403)
+
+
+def test_both_profiles_work(server):
+    key, secret = aws.credentials(server.data, "irori")
+    assert aws.client(server.endpoint, key, secret).list_functions()["ResponseMetadata"]["HTTPStatusCode"] == 200
+
+
+def test_no_auth_only_on_loopback(own_server):
+    """--no-auth serves without a signature on 127.0.0.1 and is refused on other addresses."""
+    import subprocess
+    from harness.paths import IRORI
+    server = own_server("--no-auth")
+    assert get(server).status == 200
+    done = subprocess.run([IRORI, "serve", "--listen", "0.0.0.0:1", "--data", str(server.folder / "other"), "--no-auth"],
+                          capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode != 0 and "no-auth" in done.stderr
+
+
+def test_credentials_file_is_private(server):
+    assert (server.data / "credentials").stat().st_mode & 0o077 == 0
+
+
+# Function URLs with AWS_IAM
+
+@pytest.fixture(scope="module")
+def guarded(server):
+    function = server.deploy(pack_folder(FUNCTIONS / "node"), name=server.name("iam"), MemorySize=256)
+    url = function.public_url(AuthType="AWS_IAM", open_it=False)
+    url.function = function
+    return url
+
+
+def call_signed(url, method="GET", target="/", body=b"", by_path=False, headers=None, **more):
+    base = f"http://{url.host}"
+    if by_path:
+        base = url.base
+    arguments = {"key": url.server.key, "secret": url.server.secret, **more}
+    full, head = signed(method, base + target, body=body, headers=headers, **arguments)
+    head = {name: value for name, value in head.items() if name.lower() != "host"}
+    if by_path:
+        return rawhttp.request(url.server.port, method, full[len(url.server.endpoint):],
+                               f"127.0.0.1:{url.server.port}", head, body or None)
+    return url.call(method, full[len(base):], head, body or None)
+
+
+def test_iam_urls_need_a_signature(guarded):
+    answer = guarded.call()
+    assert answer.status == 403 and answer.get("x-amzn-errortype")
+    assert call_signed(guarded, secret="y" * 40).status == 403
+    assert call_signed(guarded, key="AKIAAAAAAAAAAAAAAAAA").status == 403
+    assert call_signed(guarded, service="execute-api").status == 403
+
+
+def test_iam_urls_tell_the_caller(guarded):
+    answer = call_signed(guarded, "POST", "/p%20x?name=a%20b&z=1", b'{"a":1}', headers={"Content-Type": "application/json"})
+    assert answer.status == 200, answer
+    seen = json.loads(answer.body)
+    assert seen["rawPath"] == "/p%20x" and seen["body"] == '{"a":1}' and "authorization" not in seen["headers"]
+    identity = seen["requestContext"]["authorizer"]["iam"]
+    assert identity["accessKey"] == guarded.server.key and identity["accountId"] == aws.ACCOUNT
+    assert identity["userArn"].startswith("arn:aws:iam::") and identity["userId"] and identity["callerId"]
+    assert seen["requestContext"]["accountId"] == aws.ACCOUNT
+
+
+def test_iam_urls_take_presigned_queries_and_the_path_form(guarded):
+    assert call_signed(guarded, target="/x?y=1", query=True).status == 200
+    assert call_signed(guarded, target="/x?y=1", by_path=True).status == 200
+
+
+def test_iam_preflight_needs_no_signature(deploy):
+    function = deploy({"index.mjs": "export const handler = async () => 1;"})
+    url = function.public_url(AuthType="AWS_IAM", open_it=False, Cors={"AllowOrigins": ["*"], "AllowMethods": ["*"]})
+    answer = url.call("OPTIONS", "/", {"Origin": "https://a.example", "Access-Control-Request-Method": "GET"})
+    assert answer.status in (200, 204) and answer.get("access-control-allow-origin")
+
+
+# Credentials inside functions
+
+BOTO = """
+import os, json, hashlib, hmac, datetime, urllib.request, urllib.error
+def call(method, path, body=b''):
+    now = datetime.datetime.now(datetime.timezone.utc).strftime('%Y%m%dT%H%M%SZ')
+    host, region = event['host'], os.environ['AWS_REGION']
+    scope = f"{now[:8]}/{region}/lambda/aws4_request"
+    token = os.environ['AWS_SESSION_TOKEN']
+    names = 'host;x-amz-date;x-amz-security-token'
+    canonical = '\\n'.join([method, path, '', f'host:{host}', f'x-amz-date:{now}', f'x-amz-security-token:{token}', '', names,
+                           hashlib.sha256(body).hexdigest()])
+    text = '\\n'.join(['AWS4-HMAC-SHA256', now, scope, hashlib.sha256(canonical.encode()).hexdigest()])
+    key = ('AWS4' + os.environ['AWS_SECRET_ACCESS_KEY']).encode()
+    for part in (now[:8], region, 'lambda', 'aws4_request'):
+        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+    signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+    headers = {'X-Amz-Date': now, 'X-Amz-Security-Token': event.get('token') or token, 'Authorization': 'AWS4-HMAC-SHA256 Credential='
+      + f"{os.environ['AWS_ACCESS_KEY_ID']}/{scope}, SignedHeaders={names}, Signature={signature}"}
+    request = urllib.request.Request(f'http://{host}{path}', body or None, headers, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return [answer.status, answer.headers.get('x-amzn-ErrorType'), answer.read().decode()]
+    except urllib.error.HTTPError as error:
+        return [error.code, error.headers.get('x-amzn-ErrorType'), error.read().decode()]
+result = call(event['method'], event['path'], event.get('body', '').encode())
+"""
+
+
+def test_functions_may_do_what_was_granted_and_nothing_else(own_server):
+    """From inside a function: ListFunctions is denied, Invoke of a function that granted it works."""
+    server = own_server_with_api(own_server)
+    caller = server.deploy(pack_folder(FUNCTIONS / "python"), "python3.11", "lambda_function.handler", MemorySize=256, Timeout=15)
+    target = server.deploy({"index.mjs": "export const handler = async (e) => ({granted: e});"})
+    host = f"host.irori.internal:{server.port}"
+
+    def inside(method, path, body="", **more):
+        return caller.call({"do": "exec", "code": BOTO, "host": host, "method": method, "path": path, "body": body, **more})
+
+    status, kind, text = inside("GET", LIST)
+    assert (status, kind) == (403, "AccessDeniedException"), text
+    assert "is not authorized to perform: lambda:ListFunctions" in text and "assumed-role" in text
+    invoke = f"/2015-03-31/functions/{target.name}/invocations"
+    status, kind, text = inside("POST", invoke, '{"a":1}')
+    assert (status, kind) == (403, "AccessDeniedException") and "lambda:InvokeFunction" in text
+    server.lam.add_permission(FunctionName=target.name, StatementId="grant", Action="lambda:InvokeFunction",
+                              Principal=aws.ACCOUNT)
+    status, kind, text = inside("POST", invoke, '{"a":1}')
+    assert (status, json.loads(text)) == (200, {"granted": {"a": 1}})
+    for method, path in (("DELETE", f"/2015-03-31/functions/{target.name}"), ("GET", f"/2015-03-31/functions/{target.name}"),
+                         ("GET", f"/2015-03-31/functions/{target.name}/policy")):
+        assert inside(method, path)[:2] == [403, "AccessDeniedException"]
+    status, kind, text = inside("GET", LIST, token="forged")
+    assert status == 403 and kind in ("UnrecognizedClientException", "InvalidSignatureException")
+
+
+def own_server_with_api(own_server):
+    """A server whose own API its functions may reach."""
+    from harness.server import Server
+
+    class Reachable(Server):
+        def start(self, seconds=30):
+            self.flags = ["--allow-host", f"127.0.0.1:{self.port}"]
+            super().start(seconds)
+    started = Reachable()
+    own_server.started.append(started)
+    return started
+
+
+def test_boto3_inside_a_function(own_server):
+    """With the SDK installed, clients can be made and Irori answers them."""
+    import os
+    sdk = os.environ.get("IRORI_TEST_SDK")
+    if not sdk:
+        pytest.skip("set IRORI_TEST_SDK to a folder made by `irori runtimes sdk` (it needs the registries)")
+    import shutil
+    server = own_server_with_api(own_server)
+    shutil.copytree(sdk, server.data / "sdk", dirs_exist_ok=True)
+    function = server.deploy(pack_folder(FUNCTIONS / "python"), "python3.11", "lambda_function.handler", MemorySize=512, Timeout=20)
+    code = f"""
+import boto3, botocore
+client = boto3.client('lambda', endpoint_url='http://host.irori.internal:{server.port}')
+try:
+    client.list_functions()
+    result = 'listed'
+except botocore.exceptions.ClientError as error:
+    result = error.response['Error']['Code']
+"""
+    assert function.call({"do": "exec", "code": code}) == "AccessDeniedException"
+
+
+def test_temporary_credentials_differ_and_are_refused_outside_their_rights(server, deploy):
+    """Each environment has its own; used from outside they are known, and may do as little."""
+    function = deploy(pack_folder(FUNCTIONS / "python"), "python3.11", "lambda_function.handler", MemorySize=256)
+    env = function.call({"do": "env"})
+    lam = aws.client(server.endpoint, env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"], env["AWS_SESSION_TOKEN"])
+    refused(lam.list_functions, "AccessDeniedException", "is not authorized to perform: lambda:ListFunctions", 403)
+    without = aws.client(server.endpoint, env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"])
+    refused(without.list_functions, "UnrecognizedClientException", None, 403)
+    function.invoke({"do": "exit", "code": 1})
+    function.configure(MemorySize=320)
+    assert function.call({"do": "env"})["AWS_ACCESS_KEY_ID"] != env["AWS_ACCESS_KEY_ID"]
+
+
+def test_region_and_account_settings(own_server):
+    server = own_server("--region", "eu-west-3", "--account-id", "123456789012")
+    lam = boto3.session.Session().client(
+        "lambda", region_name="eu-west-3", endpoint_url=server.endpoint, aws_access_key_id=server.key,
+        aws_secret_access_key=server.secret)
+    made = lam.create_function(FunctionName="f", Runtime="nodejs20.x", Handler="index.handler", Role=aws.ROLE,
+                               Code={"ZipFile": pack({"index.mjs": "export const handler = async () => process.env.AWS_REGION;"})})
+    assert made["FunctionArn"] == "arn:aws:lambda:eu-west-3:123456789012:function:f"
+    lam.get_waiter("function_active_v2").wait(FunctionName="f", WaiterConfig={"Delay": 0.05, "MaxAttempts": 200})
+    assert json.loads(lam.invoke(FunctionName="f")["Payload"].read()) == "eu-west-3"
+    assert ".lambda-url.eu-west-3.localhost:" in lam.create_function_url_config(
+        FunctionName="f", AuthType="NONE")["FunctionUrl"]

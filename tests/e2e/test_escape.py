@@ -1,0 +1,488 @@
+"""Attempts to leave the sandbox, written as functions and run in the real one: each proves that it is stopped."""
+
+import concurrent.futures
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+import urllib.request
+
+import pytest
+from harness import build, leftovers, procs, wait
+from harness.archives import pack_folder
+from harness.fakenet import METADATA, PORT, PRIVATE, PUBLIC, World
+from harness.paths import FUNCTIONS
+
+EPERM, ENOENT, ESRCH, EACCES, ENOSYS = 1, 2, 3, 13, 38
+C = ("provided.al2023", "x")
+
+
+@pytest.fixture(scope="module")
+def box(server):
+    """The Python attempts, at 512 MB."""
+    return server.deploy(pack_folder(FUNCTIONS / "escape"), "python3.11", "lambda_function.handler",
+                         server.name("escape"), MemorySize=512, Timeout=60)
+
+
+@pytest.fixture(scope="module")
+def neighbour(server):
+    """Another function, whose files and processes the attempts look for, and which has to stay well."""
+    return server.deploy(pack_folder(FUNCTIONS / "python", {"neighbour-secret-file": "secret"}), "python3.11",
+                         "lambda_function.handler", server.name("neighbour"), MemorySize=256, Timeout=20)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def host_is_well(server):
+    yield
+    assert server.healthy() and server.process.poll() is None
+
+
+def attempt(function, name, **more):
+    result = function.invoke({"attempt": name, **more})
+    assert result.error is None, result.payload
+    return result.json
+
+
+def stopped(function, name, **more):
+    answer = attempt(function, name, **more)
+    assert answer["stopped"], answer["detail"]
+    return answer["detail"]
+
+
+def well(neighbour, seconds=5):
+    begin = time.monotonic()
+    assert neighbour.call({"do": "echo", "value": 1}) == 1
+    assert time.monotonic() - begin < seconds, "the neighbour was slow"
+
+
+# System calls
+
+@pytest.fixture(scope="module")
+def syscalls(server):
+    function = server.deploy({"bootstrap": build.c_program("escape")}, *C, name=server.name("syscalls"), MemorySize=256, Timeout=60)
+    result = function.invoke({})
+    assert result.error is None, result.payload
+    yield {item["name"]: item for item in result.json}
+    function.delete()
+
+
+def names_of_syscalls():
+    source = (FUNCTIONS / "c" / "escape.c").read_text()
+    return re.findall(r"ENTRY\((\w+)\)", source.split("attempts[] = {")[1])
+
+
+@pytest.mark.parametrize("name", names_of_syscalls())
+def test_system_call_is_refused(syscalls, name):
+    """It fails, or kills only the process that tried it."""
+    outcome = syscalls[name]
+    assert outcome["ret"] < 0 or outcome["signal"] == signal.SIGSYS, outcome
+    if outcome["signal"] == 0:
+        assert outcome["errno"] != 0, outcome
+
+
+@pytest.mark.parametrize("name", ["mount", "umount", "unshare_user", "clone_user", "setns_own", "ptrace_me", "bpf", "perf",
+                                  "userfaultfd", "keyctl", "packet", "vsock", "alg", "io_uring", "open_tree", "handle",
+                                  "init_module", "reboot", "kexec", "netlink_generic", "process_vm_readv"])
+def test_the_filter_refuses_it_whatever_the_rights(syscalls, name):
+    """EPERM or ENOSYS (EAFNOSUPPORT for sockets) at once: not an answer of the code behind it."""
+    assert syscalls[name]["signal"] == signal.SIGSYS or syscalls[name]["errno"] in (EPERM, ENOSYS, EACCES, 97, 93), syscalls[name]
+
+
+# Files
+
+def test_host_files_cannot_be_read(box, server):
+    stopped(box, "read_paths", paths=[
+        "/etc/shadow", "/etc/gshadow", "/root", "/root/.ssh", "/home", "/boot", "/var/lib/dpkg", "/var/log", "/sys", "/run", "/work",
+        str(server.data), str(server.folder), "/var/lib/irori", "/proc/1/root/etc/shadow", "/proc/1/cwd/..", "/lost+found",
+        "/tmp/../root", "/var/task/../../root", "/proc/self/root/root", "/usr/local/sbin/../../../root"])
+
+
+def test_other_functions_code_cannot_be_found(box, neighbour, server):
+    neighbour.call({"do": "nothing"})
+    detail = stopped(box, "find_names", names=["neighbour-secret-file", "credentials", "state.db", server.data.name, "irori"])
+    assert detail["folders"] > 10
+
+
+def test_nothing_but_tmp_can_be_written(box):
+    stopped(box, "write_anywhere")
+
+
+def test_proc_cannot_be_written(box):
+    stopped(box, "write_proc")
+
+
+def test_oom_score_cannot_be_lowered(box):
+    stopped(box, "lower_oom_score")
+
+
+def test_init_is_closed(box):
+    stopped(box, "proc_of_init")
+
+
+def test_kernel_memory_and_devices_are_closed(box):
+    stopped(box, "kernel_secrets")
+
+
+def test_devices_and_set_uid_files(box):
+    """mknod is refused; /tmp is nosuid and nodev."""
+    stopped(box, "make_devices")
+
+
+def test_tmp_of_others_cannot_be_seen(box, neighbour):
+    neighbour.call({"do": "put", "name": "neighbour-tmp-secret", "text": "x"})
+    stopped(box, "find_names", names=["neighbour-tmp-secret"])
+
+
+def test_tmp_refuses_more_than_its_size(box, neighbour):
+    """512 MB: at least 500 MB are usable, not more than 560; nothing stays when it was removed."""
+    detail = stopped(box, "fill_tmp", limit_mb=700)
+    assert 500 * 1000 * 1000 >> 20 <= detail["written_mb"] <= 540, detail
+    detail = stopped(box, "fill_tmp", limit_mb=700)
+    assert detail["written_mb"] >= 500 * 1000 * 1000 >> 20, "removed files still take room"
+    well(neighbour)
+
+
+def test_full_tmp_is_fresh_for_the_next_environment(box):
+    """A filled /tmp dies with its environment: the one of another version starts empty."""
+    attempt(box, "fill_inodes")
+    box.configure(Description="a new configuration needs a new environment")
+    detail = stopped(box, "fill_tmp", limit_mb=700)
+    assert detail["written_mb"] >= 476
+
+
+# Processes
+
+def test_only_own_processes_are_seen(box):
+    stopped(box, "see_processes")
+
+
+def test_host_processes_cannot_be_signalled(box, server):
+    """A process of the host, irorid, the launcher and another function's runtime live on."""
+    victim = subprocess.Popen(["sleep", "60"])
+    try:
+        pids = [victim.pid, server.process.pid, server.pid_of("irorid"), server.pid_of("irori-launcher"), os.getpid()]
+        inside = [pid for pid in pids if pid > 40]
+        stopped(box, "signal_pids", pids=inside, signal=signal.SIGKILL)
+        assert victim.poll() is None and server.process.poll() is None
+        assert server.pid_of("irorid") == pids[2] and server.pid_of("irori-launcher") == pids[3]
+    finally:
+        victim.kill()
+        victim.wait()
+
+
+def test_init_cannot_be_killed_from_inside(box):
+    stopped(box, "kill_init")
+
+
+def test_identity(box):
+    """Not root, no capability at all, no_new_privs, a seccomp filter."""
+    detail = stopped(box, "status")
+    assert detail["Groups"] == ""
+
+
+def test_host_identities_differ_between_functions(server, box, neighbour):
+    """On the host each function runs under a user id of its own that is neither root's nor anybody's."""
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(box.invoke, {"attempt": "tamper_parent", "seconds": 3}),
+                   pool.submit(neighbour.invoke, {"do": "sleep", "ms": 2500})]
+        time.sleep(1.0)
+        users = {}
+        for pid in procs.everyone():
+            if server.instance in procs.read(pid, "cgroup").decode() and b"bootstrap.py" in procs.read(pid, "cmdline"):
+                uid = re.search(rb"Uid:\s+(\d+)\s+(\d+)\s+(\d+)\s+(\d+)", procs.read(pid, "status"))
+                users[pid] = {int(part) for part in uid.groups()}
+        for one in waiting:
+            one.result()
+    assert len(users) >= 2 and all(len(found) == 1 and min(found) > 1000 for found in users.values()), users
+    assert len(set().union(*users.values())) >= 2
+
+
+def test_namespaces_are_private(box, neighbour):
+    mine = attempt(box, "namespaces")["detail"]
+    code = "import os\nresult = {n: os.readlink(f'/proc/self/ns/{n}') for n in ('user','mnt','pid','net','ipc','uts')}"
+    theirs = neighbour.call({"do": "exec", "code": code})
+    for name, value in theirs.items():
+        assert value != mine[name] and mine[name] != os.readlink(f"/proc/self/ns/{name}"), name
+
+
+def test_descriptors_are_limited_and_none_is_inherited(box, neighbour):
+    stopped(box, "descriptors")
+    stopped(box, "inherited")
+    well(neighbour)
+
+
+def test_processes_and_threads_are_limited(box, neighbour):
+    stopped(box, "fork_until_refused")
+    stopped(box, "threads_until_refused")
+    well(neighbour)
+
+
+def test_fork_bomb(server, neighbour):
+    """The bomb meets its timeout; host and neighbour stay responsive; no process of it remains."""
+    bomb = server.deploy({"bootstrap": build.c_program("bomb")}, *C, name=server.name("bomb"), MemorySize=256, Timeout=4)
+    well(neighbour)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        running = pool.submit(bomb.invoke, {})
+        time.sleep(1.5)
+        begin = time.monotonic()
+        assert len(procs.everyone()) < 3000
+        with urllib.request.urlopen(f"{server.endpoint}/health", timeout=5) as answer:
+            assert answer.status == 200
+        well(neighbour, 6)
+        assert time.monotonic() - begin < 8
+        result = running.result()
+    assert result.error == "Unhandled" and result.json["errorType"] == "Sandbox.Timedout"
+    bomb.delete()
+
+    def left():
+        return [pid for pid in procs.everyone() if procs.cmdline(pid)[:1] == ["/var/task/bootstrap"]
+                and procs.stat(pid) and procs.stat(pid)[1] not in "ZX" and b"bomb" in procs.read(pid, "environ")]
+    wait.until(lambda: not left(), 8, "the bomb's processes to end")
+    well(neighbour)
+
+
+def test_memory_is_limited_for_all_processes_together(server, neighbour):
+    """Many children that each take a little: still the function's limit, and only the function dies."""
+    function = server.deploy(pack_folder(FUNCTIONS / "python"), "python3.11", "lambda_function.handler", server.name("memory"),
+                             MemorySize=128, Timeout=20)
+    code = """
+import os, time
+for _ in range(20):
+    if os.fork() == 0:
+        kept = bytearray(b'1' * (30 << 20))
+        time.sleep(10)
+        os._exit(0)
+time.sleep(10)
+"""
+    result = function.invoke({"do": "exec", "code": code})
+    peak = [pid for pid in procs.everyone() if procs.rss_kib(pid) > 400 * 1024]
+    assert not [pid for pid in peak if server.instance in procs.read(pid, "cgroup").decode()]
+    assert result.error == "Unhandled" or result.json is None
+    well(neighbour)
+    assert server.pid_of("irorid") and server.pid_of("irori-launcher")
+    function.delete()
+
+
+# Background processes
+
+def ticks(function):
+    return attempt(function, "background_ticks")["detail"]
+
+
+def test_background_process_is_frozen_with_its_environment(box):
+    """A detached daemon writes 100 times a second while the function runs, and (nearly) never while it is idle."""
+    stopped(box, "background", marker="irori-bg")
+    time.sleep(2.5)
+    seen = ticks(box)
+    assert len(seen) > 5
+    gaps = [later - earlier for earlier, later in zip(seen, seen[1:])]
+    assert max(gaps) > 1.5, "it went on while frozen"
+
+
+def test_background_process_ends_with_its_environment(server):
+    """Double fork, setsid, every signal ignored: gone within seconds after the function was deleted."""
+    function = server.deploy(pack_folder(FUNCTIONS / "escape"), "python3.11", "lambda_function.handler", server.name("daemon"),
+                             MemorySize=256, Timeout=10)
+    marker = f"irb{server.port}"
+    stopped(function, "background", marker=marker)
+
+    def running():
+        return [pid for pid in procs.everyone() if (procs.stat(pid) or ("",))[0] == marker]
+    assert running()
+    function.delete()
+    wait.until(lambda: not running(), 8, "the daemon to end")
+
+
+def test_background_process_dies_with_a_crash(server):
+    """The runtime exits, its detached children must not outlive it into the next generation."""
+    function = server.deploy(pack_folder(FUNCTIONS / "python"), "python3.11", "lambda_function.handler", server.name("orphan"),
+                             MemorySize=256, Timeout=10)
+    argument = f"7{server.port}"
+    function.invoke({"do": "exec", "code": f"""
+import os, subprocess
+subprocess.Popen(['setsid', 'sleep', '{argument}'], start_new_session=True)
+import time; time.sleep(0.3)
+os._exit(1)
+"""})
+    assert function.call({"do": "echo", "value": 1}) == 1
+    assert not [pid for pid in procs.everyone() if argument in procs.cmdline(pid)]
+    function.delete()
+
+
+def test_children_that_hold_descriptors_do_not_hold_the_answer(box):
+    begin = time.monotonic()
+    stopped(box, "tamper_parent", seconds=20)
+    assert time.monotonic() - begin < 5
+
+
+# Network
+
+def host_addresses():
+    found = subprocess.run(["ip", "-4", "-o", "addr"], capture_output=True, text=True, check=True).stdout
+    return re.findall(r"inet (\d+\.\d+\.\d+\.\d+)", found)
+
+
+class Listener:
+    """Accepts on a port of all the host's addresses and keeps who came."""
+
+    def __init__(self):
+        self.visits = []
+        self._socket = socket.socket()
+        self._socket.bind(("0.0.0.0", 0))
+        self._socket.listen(64)
+        self._datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.port = self._socket.getsockname()[1]
+        self._datagrams.bind(("0.0.0.0", self.port))
+        threading.Thread(target=self._accept, daemon=True).start()
+        threading.Thread(target=self._receive, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                _peer, source = self._socket.accept()
+            except OSError:
+                return
+            self.visits.append(source)
+
+    def _receive(self):
+        while True:
+            try:
+                data, source = self._datagrams.recvfrom(2000)
+            except OSError:
+                return
+            self.visits.append((data, source))
+
+    def close(self):
+        for one in (self._socket, self._datagrams):
+            one.close()
+
+
+@pytest.fixture
+def listener():
+    one = Listener()
+    yield one
+    one.close()
+
+
+def test_host_services_cannot_be_reached(box, server, listener):
+    """Loopback, every address of the host, the gateways and resolvers of the sandbox: TCP and UDP, API port included."""
+    seen = attempt(box, "addresses")["detail"]
+    hosts = sorted({"127.0.0.1", "127.0.0.53", "::1", *host_addresses(), *seen["gateways"], *seen["resolvers"], *seen["hosts"]})
+    hosts = [host for host in hosts if not host.startswith(("fe", "ff"))]
+    targets = [(host, port) for host in hosts for port in (listener.port, server.port, 22)]
+    stopped(box, "connect", targets=targets)
+    attempt(box, "send_udp", targets=[(host, listener.port) for host in hosts if ":" not in host], text="hello host")
+    time.sleep(0.3)
+    assert listener.visits == []
+
+
+def test_runtime_apis_of_others_cannot_be_reached(box, neighbour):
+    """Port 9001 of neighbouring slots and of the routed address itself."""
+    own = attempt(box, "addresses")["detail"]["own"]
+    neighbour.call({"do": "nothing"})
+    other = neighbour.call({"do": "exec", "code": "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+                            "try:\n    s.connect(('198.51.100.77', 9)); result = s.getsockname()[0]\nexcept OSError:\n    result = None"})
+    targets = [(address, 9001) for address in (own, other) if address]
+    for address in (own, other):
+        if address:
+            head, last = address.rsplit(".", 1)
+            targets += [(f"{head}.{n}", 9001) for n in range(max(0, int(last) - 12), min(255, int(last) + 12))]
+    if targets:
+        stopped(box, "connect", targets=targets)
+
+
+def test_nobody_can_connect_to_a_function(box):
+    """A function that listens on all addresses is reached by no other one, nor from the host."""
+    own = attempt(box, "addresses")["detail"]["own"]
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        listening = pool.submit(attempt, box, "listen", port=9555, seconds=2.5)
+        time.sleep(0.8)
+        if own:
+            with pytest.raises(OSError):
+                socket.create_connection((own, 9555), 1)
+            assert attempt(box, "connect", targets=[(own, 9555)], seconds=1)["stopped"]
+        assert listening.result()["stopped"]
+
+
+def test_private_networks_and_metadata_cannot_be_reached(box):
+    """A public address answers, so that the network is there; private ones and 169.254.169.254 do not."""
+    with World() as world:
+        reached = attempt(box, "connect", targets=[(PUBLIC, PORT)], seconds=5)["detail"]["opened"]
+        assert reached == [f"{PUBLIC}:{PORT}"], "outbound does not work at all"
+        assert world.visits == [(PUBLIC, "198.51.100.9")], "not masqueraded"
+        world.visits.clear()
+        stopped(box, "connect", targets=[(PRIVATE, PORT), (METADATA, PORT), ("0.0.0.0", PORT), ("100.64.0.1", PORT),
+                                         ("172.16.0.1", PORT), ("192.168.0.1", PORT), ("198.18.0.1", PORT)])
+        time.sleep(0.2)
+        assert world.visits == []
+
+
+def test_allow_host_opens_exactly_what_it_names(own_server, listener):
+    """A service on the host's loopback and one on a private network; their neighbours stay closed."""
+    with World() as world:
+        server = own_server("--allow-host", f"127.0.0.1:{listener.port}", "--allow-host", f"{PRIVATE}:{PORT}")
+        box = server.deploy(pack_folder(FUNCTIONS / "escape"), "python3.11", "lambda_function.handler", MemorySize=256, Timeout=20)
+        opened = attempt(box, "connect", targets=[("host.irori.internal", listener.port), (PRIVATE, PORT)], seconds=5)["detail"]
+        assert len(opened["opened"]) == 2, opened
+        assert len(listener.visits) == 1
+        stopped(box, "connect", targets=[("host.irori.internal", server.port), ("host.irori.internal", 22), (METADATA, PORT),
+                                         (PRIVATE, PORT + 1), ("127.0.0.1", listener.port)])
+        assert [visit[0] for visit in world.visits] == [PRIVATE]
+        server.stop()
+
+
+def test_unix_sockets_of_the_host_are_not_there(box):
+    stopped(box, "abstract_sockets")
+
+
+# Dying
+
+STAGES = ["start", "crash", "connect-only", "half-next", "close-all", "children-then-die", "many-connections", "garbage",
+          "after-next", "kill-self", "mid-response", "kill-init", "kill-all", "after-response", "flood-log"]
+
+
+def numbers(server):
+    return leftovers.counts(server.pid_of("irori-launcher"), server.pid_of("irorid"), server.data, server.instance)
+
+
+def die(function, stage, times):
+    function.configure(Environment={"Variables": {"STAGE": stage}})
+    for _ in range(times):
+        result = function.invoke({})
+        if result.error is None:
+            assert stage in ("kill-init", "kill-all", "after-response", "flood-log"), stage
+            assert result.json == "served"
+        else:
+            assert result.json["errorType"] in ("Runtime.ExitError", "Runtime.TruncatedResponse", "Sandbox.Timedout",
+                                                "Runtime.Unknown"), result.json
+
+
+@pytest.mark.timeout(300)
+def test_dying_at_every_stage_exhausts_nothing(own_server):
+    """More than a hundred deaths: descriptors, processes, cgroups, mounts, links and loop devices are as before."""
+    server = own_server("--idle-timeout-ms", "1500")
+    neighbour = server.deploy({"bootstrap": build.c_program("echo")}, *C)
+    function = server.deploy({"bootstrap": build.c_program("die")}, *C, Timeout=2)
+    launcher, daemon = server.pid_of("irori-launcher"), server.pid_of("irorid")
+    for stage in STAGES:
+        die(function, stage, 1)
+    wait.until(lambda: not environments(server), 20, "all environments to end")
+    time.sleep(0.5)
+    before = numbers(server)
+    for stage in STAGES:
+        die(function, stage, 7)
+        assert neighbour.call({"n": stage}) == {"n": stage}
+    assert (server.pid_of("irori-launcher"), server.pid_of("irorid")) == (launcher, daemon), "a program died"
+    wait.until(lambda: not environments(server), 20, "all environments to end")
+    wait.until(lambda: all(now <= before[name] for name, now in numbers(server).items()), 15,
+               f"numbers to return to {before}; now {numbers(server)}", every=0.3)
+    function.configure(Environment={"Variables": {}})
+    assert function.call({}) == "served"
+
+
+def environments(server):
+    listed = server.irori_json("ps")
+    return listed["environments"] if isinstance(listed, dict) else listed
