@@ -36,11 +36,11 @@ static struct env_vars build(const char *runtime, struct env_var *own, size_t ow
     struct env_vars vars;
 
     version = (struct fn_version){
-        .function_name = "fn",
-        .version = "$LATEST",
+        .function_name = (char[]){ "fn" },
+        .version = (char[]){ "$LATEST" },
         .runtime = (char *)(uintptr_t)runtime,
-        .handler = "index.handler",
-        .log_group = "/aws/lambda/fn",
+        .handler = (char[]){ "index.handler" },
+        .log_group = (char[]){ "/aws/lambda/fn" },
         .memory_mb = 128,
         .vars = own,
         .var_count = own_count,
