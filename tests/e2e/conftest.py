@@ -8,8 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from harness.archives import pack_folder  # noqa: E402
-from harness.paths import FUNCTIONS, IRORI, LONG  # noqa: E402
+from harness.paths import IRORI, LONG  # noqa: E402
 from harness.server import Server  # noqa: E402
 
 
@@ -26,8 +25,9 @@ def pytest_collection_modifyitems(items):
             item.add_marker(skip)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
 def needs():
+    """What a server needs; a run without it ends at once instead of failing a thousand times."""
     if os.geteuid() != 0:
         pytest.exit("the end-to-end tests start real sandboxes: run them as root", returncode=4)
     if not IRORI.exists():
@@ -35,7 +35,7 @@ def needs():
 
 
 @pytest.fixture(scope="session")
-def server():
+def server(needs):
     """One server for all tests that do not need settings of their own."""
     shared = Server(["--idle-timeout-ms", "20000"])
     yield shared
@@ -43,7 +43,7 @@ def server():
 
 
 @pytest.fixture
-def own_server():
+def own_server(needs):
     """own_server(*flags) starts a server for this test alone; it is stopped and searched for leftovers at the end."""
     started = []
 
@@ -75,23 +75,16 @@ def deploy(server):
             pass
 
 
-def _probe(server, folder, runtime, handler):
-    function = server.deploy(pack_folder(FUNCTIONS / folder), runtime, handler, server.name(folder.replace("/", "-")),
-                             MemorySize=512, Timeout=20)
-    function.runtime = runtime
-    return function
-
-
 @pytest.fixture(scope="session")
 def node(server):
     """The Node function that does what the event asks; see tests/functions/node."""
-    return _probe(server, "node", "nodejs20.x", "index.handler")
+    return server.probe("node", name=server.name("node"), MemorySize=512, Timeout=20)
 
 
 @pytest.fixture(scope="session")
 def python(server):
     """The Python function that does what the event asks; see tests/functions/python."""
-    return _probe(server, "python", "python3.11", "lambda_function.handler")
+    return server.probe("python", name=server.name("python"), MemorySize=512, Timeout=20)
 
 
 @pytest.fixture(params=["node", "python"])

@@ -140,7 +140,7 @@ def test_credentials_file_is_private(server):
 
 @pytest.fixture(scope="module")
 def guarded(server):
-    function = server.deploy(pack_folder(FUNCTIONS / "node"), name=server.name("iam"), MemorySize=256)
+    function = server.probe("node", name=server.name("iam"), MemorySize=256)
     url = function.public_url(AuthType="AWS_IAM", open_it=False)
     url.function = function
     return url
@@ -207,8 +207,8 @@ def call(method, path, body=b''):
     for part in (now[:8], region, 'lambda', 'aws4_request'):
         key = hmac.new(key, part.encode(), hashlib.sha256).digest()
     signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
-    headers = {'X-Amz-Date': now, 'X-Amz-Security-Token': event.get('token') or token, 'Authorization': 'AWS4-HMAC-SHA256 Credential='
-      + f"{os.environ['AWS_ACCESS_KEY_ID']}/{scope}, SignedHeaders={names}, Signature={signature}"}
+    headers = {'X-Amz-Date': now, 'X-Amz-Security-Token': event.get('token') or token,
+      'Authorization': 'AWS4-HMAC-SHA256 Credential=' + f"{os.environ['AWS_ACCESS_KEY_ID']}/{scope}, SignedHeaders={names}, Signature={signature}"}
     request = urllib.request.Request(f'http://{host}{path}', body or None, headers, method=method)
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
@@ -222,7 +222,7 @@ result = call(event['method'], event['path'], event.get('body', '').encode())
 def test_functions_may_do_what_was_granted_and_nothing_else(own_server):
     """From inside a function: ListFunctions is denied, Invoke of a function that granted it works."""
     server = own_server_with_api(own_server)
-    caller = server.deploy(pack_folder(FUNCTIONS / "python"), "python3.11", "lambda_function.handler", MemorySize=256, Timeout=15)
+    caller = server.probe("python", MemorySize=256, Timeout=15)
     target = server.deploy({"index.mjs": "export const handler = async (e) => ({granted: e});"})
     host = f"host.irori.internal:{server.port}"
 
@@ -268,7 +268,7 @@ def test_boto3_inside_a_function(own_server):
     import shutil
     server = own_server_with_api(own_server)
     shutil.copytree(sdk, server.data / "sdk", dirs_exist_ok=True)
-    function = server.deploy(pack_folder(FUNCTIONS / "python"), "python3.11", "lambda_function.handler", MemorySize=512, Timeout=20)
+    function = server.probe("python", MemorySize=512, Timeout=20)
     code = f"""
 import boto3, botocore
 client = boto3.client('lambda', endpoint_url='http://host.irori.internal:{server.port}')
@@ -299,8 +299,9 @@ def test_region_and_account_settings(own_server):
     lam = boto3.session.Session().client(
         "lambda", region_name="eu-west-3", endpoint_url=server.endpoint, aws_access_key_id=server.key,
         aws_secret_access_key=server.secret)
+    source = "export const handler = async () => process.env.AWS_REGION;"
     made = lam.create_function(FunctionName="f", Runtime="nodejs20.x", Handler="index.handler", Role=aws.ROLE,
-                               Code={"ZipFile": pack({"index.mjs": "export const handler = async () => process.env.AWS_REGION;"})})
+                               Code={"ZipFile": pack({"index.mjs": source})})
     assert made["FunctionArn"] == "arn:aws:lambda:eu-west-3:123456789012:function:f"
     lam.get_waiter("function_active_v2").wait(FunctionName="f", WaiterConfig={"Delay": 0.05, "MaxAttempts": 200})
     assert json.loads(lam.invoke(FunctionName="f")["Payload"].read()) == "eu-west-3"

@@ -98,8 +98,9 @@ def test_function_errors_are_shown(server, deploy):
 
 
 def test_without_a_server(tmp_path):
-    done = subprocess.run([IRORI, "ls", "--endpoint", "http://127.0.0.1:9"], capture_output=True, text=True, check=False, timeout=20,
-                          env={**os.environ, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"})
+    environment = {**os.environ, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    done = subprocess.run([IRORI, "ls", "--endpoint", "http://127.0.0.1:9"], capture_output=True, text=True, check=False,
+                          timeout=20, env=environment)
     assert done.returncode != 0 and "127.0.0.1:9" in done.stderr
 
 
@@ -152,17 +153,15 @@ def test_bad_settings(arguments, tmp_path):
 
 
 def test_config_file(own_server, tmp_path):
-    """A setting of the file has the same name as its flag."""
+    """A setting of the file has the same name as its flag; the flag wins."""
     config = tmp_path / "irori.conf"
-    for text in ("account-concurrency = 321\n", "account-concurrency=321\n", "account-concurrency 321\n"):
-        config.write_text(text)
-        try:
-            server = own_server("--config", str(config))
-        except AssertionError:
-            continue
-        assert server.lam.get_account_settings()["AccountLimit"]["ConcurrentExecutions"] == 321
-        return
-    pytest.fail("no form of `account-concurrency 321` was accepted")
+    config.write_text("# settings\naccount-concurrency = 321\nregion = eu-west-3\n")
+    server = own_server("--config", str(config), "--region", "us-east-1")
+    assert server.lam.get_account_settings()["AccountLimit"]["ConcurrentExecutions"] == 321
+    config.write_text("no-such-setting = 1\n")
+    done = subprocess.run([IRORI, "serve", "--data", tmp_path / "d", "--config", config], capture_output=True, text=True,
+                          check=False, timeout=20)
+    assert 0 < done.returncode < 128 and "no-such-setting" in done.stderr
 
 
 # The real aws command line

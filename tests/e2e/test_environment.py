@@ -1,4 +1,7 @@
-"""What a function finds inside its sandbox: variables, files, limits, names (runtime-api.md section 6, lifecycle.md section 3)."""
+"""What a function finds inside its sandbox: variables, files, limits, names.
+
+Rules: spec runtime-api.md section 6, lifecycle.md section 3.
+"""
 
 import re
 

@@ -23,8 +23,7 @@ C = ("provided.al2023", "x")
 @pytest.fixture(scope="module")
 def box(server):
     """The Python attempts, at 512 MB."""
-    return server.deploy(pack_folder(FUNCTIONS / "escape"), "python3.11", "lambda_function.handler",
-                         server.name("escape"), MemorySize=512, Timeout=60)
+    return server.probe("escape", name=server.name("escape"), MemorySize=512, Timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +61,7 @@ def well(neighbour, seconds=5):
 
 @pytest.fixture(scope="module")
 def syscalls(server):
-    function = server.deploy({"bootstrap": build.c_program("escape")}, *C, name=server.name("syscalls"), MemorySize=256, Timeout=60)
+    function = server.deploy({"bootstrap": build.c_program("escape")}, *C, name=server.name("syscalls"), Timeout=60)
     result = function.invoke({})
     assert result.error is None, result.payload
     yield {item["name"]: item for item in result.json}
@@ -95,7 +94,7 @@ def test_the_filter_refuses_it_whatever_the_rights(syscalls, name):
 
 def test_host_files_cannot_be_read(box, server):
     stopped(box, "read_paths", paths=[
-        "/etc/shadow", "/etc/gshadow", "/root", "/root/.ssh", "/home", "/boot", "/var/lib/dpkg", "/var/log", "/sys", "/run", "/work",
+        "/etc/shadow", "/etc/gshadow", "/root", "/root/.ssh", "/home", "/boot", "/var/lib/dpkg", "/var/log", "/sys", "/run",
         str(server.data), str(server.folder), "/var/lib/irori", "/proc/1/root/etc/shadow", "/proc/1/cwd/..", "/lost+found",
         "/tmp/../root", "/var/task/../../root", "/proc/self/root/root", "/usr/local/sbin/../../../root"])
 
@@ -246,7 +245,7 @@ def test_fork_bomb(server, neighbour):
 
 def test_memory_is_limited_for_all_processes_together(server, neighbour):
     """Many children that each take a little: still the function's limit, and only the function dies."""
-    function = server.deploy(pack_folder(FUNCTIONS / "python"), "python3.11", "lambda_function.handler", server.name("memory"),
+    function = server.probe("python", name=server.name("memory"),
                              MemorySize=128, Timeout=20)
     code = """
 import os, time
@@ -278,13 +277,13 @@ def test_background_process_is_frozen_with_its_environment(box):
     time.sleep(2.5)
     seen = ticks(box)
     assert len(seen) > 5
-    gaps = [later - earlier for earlier, later in zip(seen, seen[1:])]
+    gaps = [later - earlier for earlier, later in zip(seen, seen[1:], strict=False)]
     assert max(gaps) > 1.5, "it went on while frozen"
 
 
 def test_background_process_ends_with_its_environment(server):
     """Double fork, setsid, every signal ignored: gone within seconds after the function was deleted."""
-    function = server.deploy(pack_folder(FUNCTIONS / "escape"), "python3.11", "lambda_function.handler", server.name("daemon"),
+    function = server.probe("escape", name=server.name("daemon"),
                              MemorySize=256, Timeout=10)
     marker = f"irb{server.port}"
     stopped(function, "background", marker=marker)
@@ -298,7 +297,7 @@ def test_background_process_ends_with_its_environment(server):
 
 def test_background_process_dies_with_a_crash(server):
     """The runtime exits, its detached children must not outlive it into the next generation."""
-    function = server.deploy(pack_folder(FUNCTIONS / "python"), "python3.11", "lambda_function.handler", server.name("orphan"),
+    function = server.probe("python", name=server.name("orphan"),
                              MemorySize=256, Timeout=10)
     argument = f"7{server.port}"
     function.invoke({"do": "exec", "code": f"""
@@ -379,12 +378,23 @@ def test_host_services_cannot_be_reached(box, server, listener):
     assert listener.visits == []
 
 
+OWN_ADDRESS = """
+import socket
+result = None
+try:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.connect(('198.51.100.77', 9))
+        result = one.getsockname()[0]
+except OSError:
+    pass
+"""
+
+
 def test_runtime_apis_of_others_cannot_be_reached(box, neighbour):
     """Port 9001 of neighbouring slots and of the routed address itself."""
     own = attempt(box, "addresses")["detail"]["own"]
     neighbour.call({"do": "nothing"})
-    other = neighbour.call({"do": "exec", "code": "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
-                            "try:\n    s.connect(('198.51.100.77', 9)); result = s.getsockname()[0]\nexcept OSError:\n    result = None"})
+    other = neighbour.call({"do": "exec", "code": OWN_ADDRESS})
     targets = [(address, 9001) for address in (own, other) if address]
     for address in (own, other):
         if address:
@@ -424,7 +434,7 @@ def test_allow_host_opens_exactly_what_it_names(own_server, listener):
     """A service on the host's loopback and one on a private network; their neighbours stay closed."""
     with World() as world:
         server = own_server("--allow-host", f"127.0.0.1:{listener.port}", "--allow-host", f"{PRIVATE}:{PORT}")
-        box = server.deploy(pack_folder(FUNCTIONS / "escape"), "python3.11", "lambda_function.handler", MemorySize=256, Timeout=20)
+        box = server.probe("escape", MemorySize=256, Timeout=20)
         opened = attempt(box, "connect", targets=[("host.irori.internal", listener.port), (PRIVATE, PORT)], seconds=5)["detail"]
         assert len(opened["opened"]) == 2, opened
         assert len(listener.visits) == 1

@@ -7,14 +7,12 @@ import time
 
 import pytest
 from harness import build, rawhttp
-from harness.archives import pack_folder
-from harness.paths import FUNCTIONS
 from harness.rawhttp import Connection, render
 
 
 @pytest.fixture(scope="module")
 def url(server):
-    function = server.deploy(pack_folder(FUNCTIONS / "node"), name=server.name("http"), MemorySize=256, Timeout=5)
+    function = server.probe("node", name=server.name("http"), MemorySize=256, Timeout=5)
     return function.public_url()
 
 

@@ -224,7 +224,8 @@ def test_signals(python, name, words):
     """Go's names of the signals."""
     result = python.invoke({"do": "signal", "signal": name})
     assert error_of(result)["errorType"] == "Runtime.ExitError"
-    assert error_of(result)["errorMessage"].startswith(f"RequestId: {result.request_id} Error: Runtime exited with error: {words}")
+    start = f"RequestId: {result.request_id} Error: Runtime exited with error: {words}"
+    assert error_of(result)["errorMessage"].startswith(start)
 
 
 def test_crash_keeps_tmp_and_loses_globals(python):

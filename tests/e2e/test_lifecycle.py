@@ -66,7 +66,7 @@ def test_background_work_stops_while_frozen(own_server):
 def test_idle_environments_end(own_server):
     """After --idle-timeout-ms the processes are gone and the next invocation is a cold start; /tmp is empty."""
     server = own_server("--idle-timeout-ms", "700")
-    function = server.deploy(pack_folder(FUNCTIONS / "python"), *PYTHON, MemorySize=256)
+    function = server.probe("python", MemorySize=256)
     first = function.call({"do": "count"})
     function.call({"do": "put", "name": "old", "text": "x"})
     assert len(environments(server)) == 1
@@ -84,7 +84,7 @@ def environments(server):
 def test_use_postpones_expiry(own_server):
     """The idle time counts from the last request on."""
     server = own_server("--idle-timeout-ms", "1200")
-    function = server.deploy(pack_folder(FUNCTIONS / "python"), *PYTHON, MemorySize=256)
+    function = server.probe("python", MemorySize=256)
     born = function.call({"do": "count"})["born"]
     for _ in range(5):
         time.sleep(0.6)
@@ -184,7 +184,7 @@ def test_client_that_leaves_does_not_stop_the_function(fresh):
 def test_ended_environment_leaves_no_process(own_server):
     """After the function is deleted none of its processes is on the host."""
     server = own_server()
-    function = server.deploy(pack_folder(FUNCTIONS / "python"), *PYTHON)
+    function = server.probe("python")
     function.call({"do": "exec", "code": f"import subprocess; subprocess.Popen(['sleep', '987{server.port}'])"})
     wanted = f"987{server.port}"
 

@@ -11,6 +11,7 @@ from harness.archives import pack_folder
 from harness.paths import FUNCTIONS, IRORI
 
 ID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 REPORT = (r"REPORT RequestId: {id}\tDuration: \d+\.\d\d ms\tBilled Duration: \d+ ms\tMemory Size: {mb} MB\t"
           r"Max Memory Used: \d+ MB\t")
 INIT = r"Init Duration: \d+\.\d\d ms\t"
@@ -59,7 +60,7 @@ def test_python_logging_and_traceback(deploy):
 def test_timeout_report(fresh):
     result = fresh.invoke({"do": "sleep", "ms": 9000}, tail=True)
     report = REPORT.format(id=result.request_id, mb=256)
-    assert re.search(rf"\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{{3}}Z {result.request_id} Task timed out after 2\.00 seconds\n", result.log)
+    assert re.search(rf"{TIME} {result.request_id} Task timed out after 2\.00 seconds\n", result.log)
     assert re.search(rf"{report}({INIT})?Status: timeout\n", result.log), result.log
 
 
@@ -142,11 +143,12 @@ def test_logs_follow(fresh):
 def test_logs_rotate_by_size(own_server):
     """A function that writes without end does not fill the disk."""
     server = own_server()
-    function = server.deploy(pack_folder(FUNCTIONS / "python"), "python3.11", "lambda_function.handler", MemorySize=512, Timeout=30)
+    function = server.probe("python", MemorySize=512, Timeout=30)
     code = "import sys\nfor _ in range(3000): sys.stdout.write(('x' * 1000 + '\\n') * 10)\nresult = 1"
     for _ in range(4):
         function.call({"do": "exec", "code": code})
-    held = sum(path.stat().st_size for path in server.data.rglob("*") if path.is_file() and "log" in str(path.relative_to(server.data)))
+    files = [path for path in server.data.rglob("*") if path.is_file() and "log" in str(path.relative_to(server.data))]
+    held = sum(path.stat().st_size for path in files)
     assert 0 < held < 100 << 20, f"{held >> 20} MiB of logs from 120 MB of output"
     assert "REPORT RequestId" in function.invoke({"do": "nothing"}, tail=True).log
 

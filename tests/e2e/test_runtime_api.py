@@ -6,8 +6,7 @@ from harness import build
 
 @pytest.fixture(scope="module")
 def misuse(server):
-    function = server.deploy({"bootstrap": build.c_program("protocol")}, "provided.al2023", "x", server.name("protocol"), Timeout=5)
-    return function
+    return server.deploy({"bootstrap": build.c_program("protocol")}, "provided.al2023", "x", server.name("protocol"), Timeout=5)
 
 
 @pytest.mark.parametrize("what,status,text", [

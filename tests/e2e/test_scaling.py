@@ -15,8 +15,8 @@ from harness.paths import FUNCTIONS
 PYTHON = ("python3.11", "lambda_function.handler")
 
 
-def probe_on(server, **more):
-    return server.deploy(pack_folder(FUNCTIONS / "python"), *PYTHON, **{"MemorySize": 256, "Timeout": 20, **more})
+def probe_on(server):
+    return server.probe("python", MemorySize=256, Timeout=20)
 
 
 def throttled(call, reason):
@@ -123,7 +123,7 @@ def test_small_account_limit_throttles_with_its_reason(own_server):
 def test_memory_budget_ends_the_longest_idle(own_server):
     """With room for few environments many functions still run, one after the other."""
     server = own_server("--max-memory-mb", "150")
-    functions = [server.deploy(pack_folder(FUNCTIONS / "node"), "nodejs20.x", "index.handler", MemorySize=512) for _ in range(6)]
+    functions = [server.probe("node", MemorySize=512) for _ in range(6)]
     born = [function.call({"do": "count"})["born"] for function in functions]
     assert len(set(born)) == 6
     again = [function.call({"do": "count"})["born"] for function in functions]
@@ -171,7 +171,7 @@ def test_configuration_reaches_only_new_environments(server, deploy):
 
 def test_delete_under_load(server):
     """Callers get a right answer or 404; afterwards only 404; the processes end."""
-    function = server.deploy(pack_folder(FUNCTIONS / "python"), *PYTHON, name=server.name("deleted"))
+    function = server.probe("python", name=server.name("deleted"))
     function.call({"do": "nothing"})
     stop, outcomes = threading.Event(), collections.Counter()
 

@@ -6,14 +6,12 @@ import re
 import time
 
 import pytest
-from harness.archives import pack_folder
-from harness.paths import FUNCTIONS
 
 
 @pytest.fixture(scope="module")
 def echo(server):
     """The Node probe behind a public URL; answers with the event unless x-probe says otherwise."""
-    function = server.deploy(pack_folder(FUNCTIONS / "node"), name=server.name("url"), MemorySize=256, Timeout=5)
+    function = server.probe("node", name=server.name("url"), MemorySize=256, Timeout=5)
     url = function.public_url()
     url.function = function
     return url

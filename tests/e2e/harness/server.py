@@ -15,8 +15,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from . import aws, leftovers, procs, rawhttp, wait
-from .archives import pack
-from .paths import IRORI, SLOW
+from .archives import pack, pack_folder
+from .paths import FUNCTIONS, IRORI, SLOW
 from .ports import Port
 
 BAD_LOG = ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "runtime error:", "Assertion", "assertion",
@@ -220,6 +220,15 @@ class Server:
         if wait_active:
             self.active(name)
         return Function(self, name)
+
+    def probe(self, folder, **config):
+        """Deploys a folder of tests/functions, for Node when it has an index.mjs, else for Python."""
+        path = FUNCTIONS / folder
+        node = (path / "index.mjs").exists()
+        runtime, handler = ("nodejs20.x", "index.handler") if node else ("python3.11", "lambda_function.handler")
+        function = self.deploy(pack_folder(path), runtime, handler, **config)
+        function.runtime = runtime
+        return function
 
     def _waiter(self, kind, name, qualifier):
         more = {"Qualifier": qualifier} if qualifier else {}
