@@ -37,8 +37,7 @@ enum state {
 enum {
     T = 1, /* token: method, field name (RFC 9110, 5.6.2) */
     V = 2, /* field value, white space included */
-    U = 4, /* request target: visible ASCII without '#', and the bytes above it, which browsers and curl do
-              send */
+    U = 4, /* request target: visible ASCII without '#' */
     H = 8, /* host and port */
 };
 
@@ -51,7 +50,7 @@ static const unsigned char classes[256] = {
     [';' ... '@'] = V | U, ['A' ... 'Z'] = T | V | U | H, ['['] = V | U | H, ['\\'] = V | U, [']'] = V | U | H,
     ['^'] = T | V | U, ['_'] = T | V | U | H, ['`'] = T | V | U, ['a' ... 'z'] = T | V | U | H,
     ['{'] = V | U, ['|'] = T | V | U, ['}'] = V | U, ['~'] = T | V | U | H,
-    [0x80 ... 0xff] = V | U,
+    [0x80 ... 0xff] = V,
 };
 
 /* Registered methods. CONNECT is for proxies and changes what follows the head, so it is not among them. */
