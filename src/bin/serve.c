@@ -150,6 +150,8 @@ static void exec_child(const struct server *server, const struct arguments *args
     (void)sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
     (void)snprintf(path, sizeof path, "%s/%s", server->program_dir, args->argv[0]);
+    if (access(path, X_OK) < 0) /* installed: bin/ and libexec/irori/ */
+        (void)snprintf(path, sizeof path, "%s/../libexec/irori/%s", server->program_dir, args->argv[0]);
     (void)execv(path, args->argv);
     log_error("cannot run %s: %s", path, strerror(errno));
     _exit(127);

@@ -41,11 +41,11 @@ static const struct setting table[] = {
     { "idle-timeout-ms", NUMBER(idle_timeout_ms, 1, 86400000), "N", "end an environment that has been idle so long (default 300000)", false },
     { "listen", TEXT(listen), "HOST:PORT", "where to listen (default 127.0.0.1:9000)", false },
     { "log-max-mb", NUMBER(log_max_mb, 1, 1048576), "N", "function logs to keep, per function (default 64)", false },
-    { "max-environments", NUMBER(max_environments, 1, 60000), "N", "environments at once (default 4000)", false },
+    { "max-environments", NUMBER(max_environments, 1, 8192), "N", "environments at once (default 2048)", false },
     { "max-memory-mb", NUMBER(max_memory_mb, 64, 16777216), "N", "memory of all environments together (default three quarters of the machine)", false },
     { "no-auth", SWITCH(no_auth), "", "take unsigned requests; only when listening on a loopback address", false },
     { "region", TEXT(region), "NAME", "region that ARNs carry and signatures name (default us-east-1)", false },
-    { "spare-slots", NUMBER(spare_slots, 1, 4096), "N", "slots to keep prepared (default 8)", false },
+    { "spare-slots", NUMBER(spare_slots, 0, 512), "N", "slots to keep prepared (default 8)", false },
 };
 /* clang-format on */
 
@@ -67,7 +67,7 @@ void settings_init(struct settings *settings)
         .freeze_after_ms = 100,
         .max_memory_mb = default_memory_mb(),
         .account_concurrency = 1000,
-        .max_environments = 4000,
+        .max_environments = 2048,
         .spare_slots = 8,
         .log_max_mb = 64,
     };

@@ -1,0 +1,21 @@
+#!/bin/sh
+# make test: builds, then unit tests, replayed fuzz corpora, style, runtime clients and end-to-end tests.
+set -eu
+cd "$(dirname "$0")/.."
+build=${BUILD:-build}
+venv=${VENV:-.venv}
+if [ "$(id -u)" != 0 ]; then
+    echo "make test needs root, because it makes sandboxes: sudo make test" >&2
+    exit 1
+fi
+tools/packages.sh build run up test
+[ -f "$build/build.ninja" ] || meson setup "$build"
+ninja -C "$build"
+tools/venv.sh "$venv"
+
+mkdir -p "$build/test"
+status=0
+meson test -C "$build" --print-errorlogs --timeout-multiplier "${TIMEOUT_MULTIPLIER:-1}" || status=1
+IRORI_BUILD=$build "$venv/bin/python" -m pytest -p no:cacheprovider -q -ra --junitxml "$build/test/pytest.xml" \
+    ${PYTEST_ARGS:-} tests/runtime tests/sandbox tests/e2e || status=1
+exec "$venv/bin/python" tools/count-tests.py "$status" "$build/meson-logs/testlog.json" "$build/test/pytest.xml"
