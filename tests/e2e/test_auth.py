@@ -207,8 +207,9 @@ def call(method, path, body=b''):
     for part in (now[:8], region, 'lambda', 'aws4_request'):
         key = hmac.new(key, part.encode(), hashlib.sha256).digest()
     signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+    credential = f"{os.environ['AWS_ACCESS_KEY_ID']}/{scope}"
     headers = {'X-Amz-Date': now, 'X-Amz-Security-Token': event.get('token') or token,
-      'Authorization': 'AWS4-HMAC-SHA256 Credential=' + f"{os.environ['AWS_ACCESS_KEY_ID']}/{scope}, SignedHeaders={names}, Signature={signature}"}
+      'Authorization': f'AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={names}, Signature={signature}'}
     request = urllib.request.Request(f'http://{host}{path}', body or None, headers, method=method)
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:

@@ -180,7 +180,7 @@ def test_killed_serve_starts_again(own_server):
     """SIGKILL of `irori serve`: its programs end by themselves; the next start sweeps, serves, and a stop leaves nothing."""
     server = own_server()
     functions = three(server)
-    for turn in range(ROUNDS):
+    for _ in range(ROUNDS):
         with Load(server, functions) as load:
             wait.until(lambda load=load: load.answers() > 20, 40, "load")
             server.note_processes()
