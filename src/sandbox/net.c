@@ -106,6 +106,8 @@ static const struct setting router_settings[] = {
     { "ipv4/conf/default/accept_local", "0" },
     { "ipv4/conf/all/send_redirects", "0" },
     { "ipv4/conf/default/send_redirects", "0" },
+    { "ipv4/icmp_ratemask",
+      "0" }, /* whoever asks for what is refused hears so each time, instead of waiting */
     { "ipv4/ip_forward", "1" },
     { NULL, NULL },
 };
