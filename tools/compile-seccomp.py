@@ -10,12 +10,13 @@ calls of groups marked `secret` pass when arguments 4 and 5 equal a secret of 12
 seccomp_template_secret[][4] says at which instructions to write its four words. The third compares the table of
 numbers with the headers of the C compiler CC. The grammar of the policy is described at its head.
 
-The program is a search tree over ranges of numbers: about eight comparisons for any call. It keeps to the instructions
+The program is a search tree over ranges of numbers: some six comparisons for a call. It keeps to the instructions
 that the kernel (5.11 and later) can run ahead of time, so that calls allowed whatever their arguments skip it there.
 """
 import argparse
 import dataclasses
 import errno
+import itertools
 import pathlib
 import re
 import subprocess
@@ -27,6 +28,7 @@ LOAD, AND, JUMP, JEQ, JGE, RETURN = 0x20, 0x54, 0x05, 0x15, 0x35, 0x06
 AT_NUMBER, AT_ARCH, AT_ARGS = 0, 4, 16  # offsets in struct seccomp_data; both machines are little-endian
 KILL_PROCESS, ALLOW, ERRNO = 0x80000000, 0x7FFF0000, 0x00050000
 MAX_INSTRUCTIONS = 4096  # BPF_MAXINSNS
+FARTHEST = 255  # of a conditional jump
 
 
 class PolicyError(Exception):
@@ -201,65 +203,137 @@ def parse_policy(text, tables):
     return groups
 
 
-def near(distance):
-    if distance > 255:
-        raise PolicyError("a rule is too long for a jump of BPF; split it")
-    return distance
+class Assembler:
+    """Builds a program from its end to its start, as BPF jumps forwards only. A label counts instructions from the end."""
+
+    def __init__(self):
+        self.backwards = []
+        self.returns = {}  # value: label of the nearest
+
+    def put(self, code, if_true=0, if_false=0, k=0):
+        self.backwards.append((code, if_true, if_false, k))
+        return len(self.backwards)
+
+    def distance(self, label):
+        return len(self.backwards) - label
+
+    def finish(self, value):
+        """A label for returning value, shared if one is near."""
+        if value not in self.returns or self.distance(self.returns[value]) > FARTHEST:
+            self.returns[value] = self.put(RETURN, k=value)
+        return self.returns[value]
+
+    def near(self, label):
+        """The label, or one that a conditional jump can reach and that leads to the same."""
+        if self.distance(label) <= FARTHEST:
+            return label
+        code, _, _, k = self.backwards[label - 1]
+        return self.finish(k) if code == RETURN else self.put(JUMP, k=self.distance(label))
+
+    def branch(self, code, k, if_true, if_false):
+        """A conditional jump; an extra instruction for one side may put the other out of reach, hence the repetition."""
+        while max(self.distance(if_true), self.distance(if_false)) > FARTHEST:
+            if_true, if_false = self.near(if_true), self.near(if_false)
+        return self.put(code, self.distance(if_true), self.distance(if_false), k)
+
+    def program(self):
+        return self.backwards[::-1]
 
 
-def check_code(group):
-    """Instructions that decide one call by its arguments; always end in RETURN."""
-    code = [(RETURN, 0, 0, group.result)]
+def put_group(to, group):
+    """Code that decides a call by its arguments, rule by rule; returns its label."""
+    entry = compared = to.finish(group.result)
+    loaded = None
     for rule in reversed(group.rules):
-        body = [(RETURN, 0, 0, rule.result)]
-        for condition in reversed(rule.conditions):
-            tests = [(JEQ, near(len(condition.values) - 1 - i), 0, value) for i, value in enumerate(condition.values)]
-            tests[-1] = (JEQ, 0, near(len(body)), condition.values[-1])
-            load = [(LOAD, 0, 0, AT_ARGS + 8 * condition.arg)]
-            mask = [(AND, 0, 0, condition.mask)] if condition.mask != 0xFFFFFFFF else []
-            body = load + mask + tests + body
-        code = body + code
-    return code
+        success = to.finish(rule.result)
+        for first, condition in reversed(list(zip([True] + [False] * len(rule.conditions), rule.conditions))):
+            # A first condition that fails may go past the next rule's load if that would load the same again.
+            failure = compared if first and loaded == (condition.arg, condition.mask) else entry
+            for value in reversed(condition.values):
+                failure = to.branch(JEQ, value, success, failure)
+            test = failure
+            if condition.mask != 0xFFFFFFFF:
+                to.put(AND, k=condition.mask)
+            success = to.put(LOAD, k=AT_ARGS + 8 * condition.arg)
+        entry, compared, loaded = success, test, (condition.arg, condition.mask)
+    return entry
 
 
-def secret_code(group):
-    """As check_code, for a call that passes when arguments 4 and 5 hold the secret. The blanks are None."""
-    code = [(RETURN, 0, 0, ALLOW), (RETURN, 0, 0, group.result)]
+def put_secret(to, group):
+    """As put_group, for a call that passes when arguments 4 and 5 hold the secret. The blanks are None."""
+    success, failure = to.finish(ALLOW), to.finish(group.result)
     for word in reversed(range(4)):
-        code = [(LOAD, 0, 0, AT_ARGS + 8 * 4 + 4 * word), (JEQ, 0, len(code) - 1, None)] + code
-    return code
+        to.branch(JEQ, None, success, failure)
+        success = to.put(LOAD, k=AT_ARGS + 8 * 4 + 4 * word)
+    return success
 
 
-def tree_code(ranges):
-    """ranges: [(first number, instructions)] in order, the first from 0, the last without end."""
-    if len(ranges) == 1:
-        return ranges[0][1]
-    middle = len(ranges) // 2
-    low, high = tree_code(ranges[:middle]), tree_code(ranges[middle:])
-    if len(low) <= 255:
-        return [(JGE, len(low), 0, ranges[middle][0])] + low + high
-    return [(JGE, 0, 1, ranges[middle][0]), (JUMP, 0, 0, len(low))] + low + high
+def best_splits(weights):
+    """Returns {(first, end): start of the right half} of the search tree with the fewest comparisons in all (Knuth)."""
+    count = len(weights)
+    total = [0, *itertools.accumulate(weights)]
+    cost, split = {}, {}
+    for at in range(count):
+        cost[at, at + 1], split[at, at + 1] = 0, at
+    for length in range(2, count + 1):
+        for first in range(count - length + 1):
+            end = first + length
+            low, high = split[first, end - 1], split[first + 1, end]
+            middle = min(range(max(low, first + 1), min(max(high, first + 1), end - 1) + 1),
+                         key=lambda at: cost[first, at] + cost[at, end])
+            cost[first, end] = cost[first, middle] + cost[middle, end] + total[end] - total[first]
+            split[first, end] = middle
+    return split
+
+
+def put_tree(to, ranges):
+    """ranges: [(first number, function that puts the code and returns its label)] in order; the last has no end.
+
+    Every number counts the same: on loading, the kernel runs the filter once for each number there is.
+    """
+    starts = [start for start, _ in ranges]
+    split = best_splits([end - start for start, end in zip(starts, starts[1:])] + [1])
+
+    def put(first, end):
+        if end == first + 1:
+            return ranges[first][1]()
+        middle = split[first, end]
+        high = put(middle, end)
+        low = put(first, middle)
+        return to.branch(JGE, starts[middle], high, low)
+
+    return put(0, len(ranges))
 
 
 def compile_filter(groups, table, audit_arch, template=False):
     """Returns the program for one architecture as [(code, jt, jf, k)]."""
-    no_such_call = [(RETURN, 0, 0, ERRNO | errno.ENOSYS)]
-    by_number = {}
-    for group in groups:
+    to = Assembler()
+    by_number = {table[call]: group for group in groups for call in group.calls if call in table}
+
+    def decide(group):
+        """What makes ranges equal, and the putting of the code."""
+        if group is None:  # also what is above the newest, x32 included
+            return ERRNO | errno.ENOSYS, lambda: to.finish(ERRNO | errno.ENOSYS)
         if template and group.secret:
-            code = secret_code(group)
-        else:
-            code = check_code(group) if group.checks else [(RETURN, 0, 0, group.result)]
-        by_number.update({table[call]: code for call in group.calls if call in table})
-    ranges = []
-    for number in range(max(by_number) + 2):  # the last is above the newest: no such call, x32 included
-        code = by_number.get(number, no_such_call)
-        if not ranges or ranges[-1][1] != code:
-            ranges.append((number, code))
-    program = [(LOAD, 0, 0, AT_ARCH), (JEQ, 1, 0, audit_arch), (RETURN, 0, 0, KILL_PROCESS), (LOAD, 0, 0, AT_NUMBER)]
-    program += tree_code(ranges)
-    verify(program)
-    return program
+            return group.name, lambda: put_secret(to, group)
+        if group.checks:
+            return group.name, lambda: put_group(to, group)
+        return group.result, lambda: to.finish(group.result)
+
+    ranges, previous = [], None
+    for number in range(max(by_number) + 2):
+        key, put = decide(by_number.get(number))
+        if key != previous:
+            ranges.append((number, put))
+        previous = key
+    tree = put_tree(to, ranges)
+    if to.distance(tree):
+        to.put(JUMP, k=to.distance(tree))
+    number = to.put(LOAD, k=AT_NUMBER)
+    to.branch(JEQ, audit_arch, number, to.finish(KILL_PROCESS))
+    to.put(LOAD, k=AT_ARCH)
+    verify(to.program())
+    return to.program()
 
 
 def verify(program):
