@@ -4,8 +4,8 @@
  * The Lambda control API: everything but Invoke. Blocking, called on worker threads; thread-safe.
  *
  * The caller (the door) has authenticated the request. After api_handle() it first swaps in the pictures of
- * the functions named in changed (api_picture()), then sends the response, then calls api_settle() for those in
- * settle. So a caller who has seen an answer never meets older state.
+ * the functions named in changed (api_picture()), then sends the response, then calls api_settle() for those
+ * in settle. So a caller who has seen an answer never meets older state.
  */
 
 #include <stdbool.h>
@@ -22,15 +22,15 @@ struct function;
 
 struct api_config {
     const char *region, *account;
-    const char *endpoint;      /* "http://127.0.0.1:9000": scheme and port of the listener, for code locations */
-    const char *scheme;        /* "http" */
-    unsigned port;             /* of the listener, for function URLs */
+    const char *endpoint; /* "http://127.0.0.1:9000": scheme and port of the listener, for code locations */
+    const char *scheme;   /* "http" */
+    unsigned port;        /* of the listener, for function URLs */
     unsigned account_concurrency;
-    int data_fd;               /* DIR */
-    int code_fd;               /* DIR/code */
+    int data_fd;                     /* DIR */
+    int code_fd;                     /* DIR/code */
     struct credentials *credentials; /* to presign code locations */
-    /** Runtime ids the machine can run, NULL-terminated; borrowed; asked on each create and update. May return NULL: unknown
-     * yet, accept all supported ids. */
+    /** Runtime ids the machine can run, NULL-terminated; borrowed; asked on each create and update. May
+     * return NULL: unknown yet, accept all supported ids. */
     const char *const *(*runtimes)(void *ctx);
     void *runtimes_ctx;
 };
@@ -49,16 +49,17 @@ struct api_request {
 enum { API_MAX_CHANGED = 4 };
 struct api_response {
     int status;
-    char error_type[64]; /* x-amzn-ErrorType; "" when none */
-    struct buf body;     /* JSON; empty for 204 */
-    const char *content_type; /* static; NULL = application/json */
-    int file_fd;         /* >= 0: the body is this file instead (owned by the caller then) */
+    char error_type[64];               /* x-amzn-ErrorType; "" when none */
+    struct buf body;                   /* JSON; empty for 204 */
+    const char *content_type;          /* static; NULL = application/json */
+    int file_fd;                       /* >= 0: the body is this file instead (owned by the caller then) */
     char changed[API_MAX_CHANGED][65]; /* function names whose picture must be swapped before answering */
     size_t changed_count;
     bool settle; /* call api_settle(changed[0]) after answering */
 };
 
-/** Opens DIR/irori.db (made if missing), migrates, ends interrupted updates. config copied, its pointers borrowed. */
+/** Opens DIR/irori.db (made if missing), migrates, ends interrupted updates. config copied, its pointers
+ * borrowed. */
 int api_open(const struct api_config *config, struct api **ret_api, struct err *err);
 struct api *api_free(struct api *api);
 
@@ -69,14 +70,16 @@ size_t api_body_limit(const char *method, size_t method_len, const char *path, s
 /** Always fills ret_response (also on errors: it is then the error). The caller frees body and file_fd. */
 void api_handle(struct api *api, const struct api_request *request, struct api_response *ret_response);
 
-/** The current picture of a function, one reference for the caller; deleted = true when it is gone. NULL without memory. */
+/** The current picture of a function, one reference for the caller; deleted = true when it is gone. NULL
+ * without memory. */
 struct function *api_picture(struct api *api, const char *name);
 /** All functions: calls each() with a picture (reference passed on). For start-up. */
 int api_each(struct api *api, void (*each)(struct function *function, void *ctx), void *ctx, struct err *err);
 
-/** Second half of a create or update: Pending -> Active, InProgress -> Successful, in two steps so that the new code
- * serves before Successful is visible: api_settle() returns the picture that will be true; the door swaps it in on the
- * loop and then calls api_settled() on a worker, which makes the state visible. Nothing to settle: returns NULL. */
+/** Second half of a create or update: Pending -> Active, InProgress -> Successful, in two steps so that the
+ * new code serves before Successful is visible: api_settle() returns the picture that will be true; the door
+ * swaps it in on the loop and then calls api_settled() on a worker, which makes the state visible. Nothing to
+ * settle: returns NULL. */
 struct function *api_settle(struct api *api, const char *name);
 void api_settled(struct api *api, const char *name, uint64_t sequence);
 
@@ -85,15 +88,18 @@ void api_error(struct api_response *response, const char *exception, const char 
     __attribute__((format(printf, 3, 4)));
 /** HTTP status of an exception name; 500 for unknown ones. */
 int api_error_status(const char *exception);
-/** The body of an error as above, appended to out: for the door's own errors (Invoke). reason may be NULL (TooManyRequests only). */
+/** The body of an error as above, appended to out: for the door's own errors (Invoke). reason may be NULL
+ * (TooManyRequests only). */
 void api_error_body(const char *exception, const char *message, const char *reason, struct buf *out);
 
-/** A function reference in a path or ARN ({FunctionName}, percent-decoded) and an optional Qualifier: name, region,
- * account and qualifier rules of spec section 2, for Invoke too. On failure ret_response is the error. */
+/** A function reference in a path or ARN ({FunctionName}, percent-decoded) and an optional Qualifier: name,
+ * region, account and qualifier rules of spec section 2, for Invoke too. On failure ret_response is the
+ * error. */
 struct api_reference {
     char name[257];
     char qualifier[129]; /* "" when none was given */
 };
 enum api_name_rule { API_NAME_FN140, API_NAME_FN256, API_NAME_URL };
 bool api_resolve(const struct api_config *config, enum api_name_rule rule, const char *function_name,
-                 const char *qualifier, struct api_reference *ret_reference, struct api_response *ret_response);
+                 const char *qualifier, struct api_reference *ret_reference,
+                 struct api_response *ret_response);

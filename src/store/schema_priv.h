@@ -1,0 +1,7 @@
+#pragma once
+
+/* The schema as a list of steps; PRAGMA user_version says how many a database has taken. A step that was
+ * published never changes: a change is a new step. */
+
+enum { SCHEMA_STEP_COUNT = 1 };
+extern const char *const schema_steps[SCHEMA_STEP_COUNT];
