@@ -474,6 +474,18 @@ static void unbuild(struct net *net)
     net->usable = false;
 }
 
+/* A packet must pass every table's chain, and a firewall of the host (ufw, a container engine) may let
+ * nothing through. */
+static void warn_about_firewall(const struct net *net)
+{
+    char chain[NFT_CHAIN_BYTES];
+
+    if (nft_find_dropping_chain(chain))
+        log_warn("the firewall's chain '%s' drops forwarded traffic: unless it lets %s pass, functions reach "
+                 "nothing outside (see docs/network.md)",
+                 chain, net->link);
+}
+
 /* What the sandboxes' files say; they are not told of later changes. */
 static int make_texts(struct net *net, struct err *err)
 {
@@ -508,10 +520,12 @@ int net_open(const struct net_config *config, struct net **ret_net, struct err *
     r = init(net, config, err);
     if (r == 0) {
         net->usable = build(net, &why) == 0;
-        if (net->usable)
+        if (net->usable) {
             watch_open(net);
-        else
+            warn_about_firewall(net);
+        } else {
             unbuild(net);
+        }
         r = make_texts(net, err);
     }
     if (r < 0) {
@@ -564,7 +578,8 @@ int net_sweep(const char *instance, struct err *err)
     r = remove_link(nl, link);
     if (r < 0 && r != -ENODEV)
         return err_set(err, ERR_SYSTEM, -r, "cannot remove the link %s", link);
-    return remove_rules(instance, err);
+    r = remove_rules(instance, err);
+    return r == -ENOENT ? 0 : r; /* no nft, so no rules */
 }
 
 static void slot_name(unsigned index, char name[static IFNAMSIZ])

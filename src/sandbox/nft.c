@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -233,7 +234,7 @@ int nft_write_removal(const char *instance, struct buf *out)
     return buf_printf(out, "table inet irori_%s\ndelete table inet irori_%s\n", instance, instance);
 }
 
-static __attribute__((noreturn)) void nft_child(int script_fd, int report_fd, int netns_fd)
+static __attribute__((noreturn)) void nft_child(int script_fd, int out_fd, int report_fd, int netns_fd)
 {
     static const char *const places[] = { "/usr/sbin/nft", "/sbin/nft", "/usr/local/sbin/nft",
                                           "/usr/bin/nft" };
@@ -245,7 +246,7 @@ static __attribute__((noreturn)) void nft_child(int script_fd, int report_fd, in
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     if ((netns_fd < 0 || setns(netns_fd, CLONE_NEWNET) == 0) && dup2(script_fd, STDIN_FILENO) >= 0 &&
-        dup2(report_fd, STDOUT_FILENO) >= 0 && dup2(report_fd, STDERR_FILENO) >= 0) {
+        dup2(out_fd, STDOUT_FILENO) >= 0 && dup2(report_fd, STDERR_FILENO) >= 0) {
         for (size_t i = 0; i < sizeof places / sizeof *places; i++)
             (void)execve(places[i], argv, envp);
     }
@@ -286,22 +287,75 @@ static int nft_failed(int report_fd, int status, struct err *err)
     return err_set(err, ERR_SYSTEM, 0, "nft refused the rules: %s", text);
 }
 
-int nft_run(const char *script, size_t len, int netns_fd, struct err *err)
+static int read_output(int fd, struct buf *out)
+{
+    off_t size = lseek(fd, 0, SEEK_END);
+    ssize_t got;
+
+    if (size < 0 || buf_reserve(out, (size_t)size) < 0)
+        return -EMSGSIZE;
+    got = size > 0 ? pread(fd, out->data, (size_t)size, 0) : 0;
+    if (got < 0)
+        return -errno;
+    out->len = (size_t)got;
+    return buf_puts(out, "");
+}
+
+/* out: what nft printed, or NULL. */
+static int run(const char *script, size_t len, int netns_fd, struct buf *out, struct err *err)
 {
     AUTO_FD int script_fd = memfd_create("nft-script", MFD_CLOEXEC);
     AUTO_FD int report_fd = memfd_create("nft-report", MFD_CLOEXEC);
+    AUTO_FD int out_fd = memfd_create("nft-output", MFD_CLOEXEC);
     pid_t pid;
     int status;
 
-    if (script_fd < 0 || report_fd < 0)
+    if (script_fd < 0 || report_fd < 0 || out_fd < 0)
         return err_set(err, ERR_SYSTEM, errno, "memfd_create");
     if (pwrite(script_fd, script, len, 0) != (ssize_t)len)
         return err_set(err, ERR_SYSTEM, errno, "cannot write the rules");
     pid = fork();
     if (pid == 0)
-        nft_child(script_fd, report_fd, netns_fd);
+        nft_child(script_fd, out_fd, report_fd, netns_fd);
     if (pid < 0)
         return err_set(err, ERR_SYSTEM, errno, "fork");
     status = wait_or_kill(pid);
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : nft_failed(report_fd, status, err);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        return nft_failed(report_fd, status, err);
+    return out ? read_output(out_fd, out) : 0;
+}
+
+int nft_run(const char *script, size_t len, int netns_fd, struct err *err)
+{
+    return run(script, len, netns_fd, NULL, err);
+}
+
+bool nft_parse_dropping_chain(const char *text, char name[NFT_CHAIN_BYTES])
+{
+    char table[NFT_CHAIN_BYTES / 2] = "", chain[NFT_CHAIN_BYTES / 2] = "";
+
+    for (; text; text = strchr(text, '\n')) {
+        size_t len = strcspn(text += *text == '\n', "\n");
+        const char *drop;
+
+        (void)sscanf(text, "table %95[^{\n]", table);
+        (void)sscanf(text, "\tchain %95[^{\n]", chain);
+        drop = memmem(text, len, "hook forward ", sizeof "hook forward " - 1);
+        if (!drop || !memmem(text, len, "policy drop;", sizeof "policy drop;" - 1) ||
+            strstr(table, " irori_"))
+            continue;
+        (void)snprintf(name, NFT_CHAIN_BYTES, "%s%s", table, chain);
+        name[strlen(name) - (name[0] != '\0')] = '\0'; /* the blank before the brace */
+        return true;
+    }
+    return false;
+}
+
+bool nft_find_dropping_chain(char name[NFT_CHAIN_BYTES])
+{
+    static const char script[] = "list chains\n";
+    AUTO_BUF struct buf text = BUF_INIT(NFT_TEXT_MAX);
+
+    return run(script, sizeof script - 1, -1, &text, NULL) == 0 && text.data &&
+           nft_parse_dropping_chain(text.data, name);
 }

@@ -28,7 +28,8 @@ enum {
     NFT_TEXT_MAX = 1024 * 1024,
     NFT_OWN_MAX = 8192, /* kube-proxy gives a host thousands */
     NFT_SERVICES_MAX = 512,
-    NFT_SLOT_CONNECTIONS = 4096,
+    NFT_SLOT_CONNECTIONS = 4096, /* open at a time; one function must not fill the host's table of them */
+    NFT_CHAIN_BYTES = 192,
 };
 
 /** One destination that functions may reach although the rules would refuse it. */
@@ -62,3 +63,9 @@ int nft_write_removal(const char *instance, struct buf *out);
 
 /** Runs nft on the script, inside the namespace unless netns_fd is -1, for at most 10 s. */
 int nft_run(const char *script, size_t len, int netns_fd, struct err *err);
+
+/** Whether a chain of somebody else's refuses forwarded traffic unless told otherwise; which no rule of ours
+ * can undo. name: its family, table and chain. The second form is pure: text is what `nft list chains`
+ * prints. */
+bool nft_find_dropping_chain(char name[NFT_CHAIN_BYTES]);
+bool nft_parse_dropping_chain(const char *text, char name[NFT_CHAIN_BYTES]);

@@ -382,6 +382,12 @@ def test_rules_that_somebody_flushes_come_back(world):
     assert other.usable
 
 
+def test_a_firewall_that_drops_forwarding_is_named(world, capfd):
+    world.do("nft", "add table ip filter; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }")
+    Net(world, "aaaaaaaa")
+    assert "'ip filter FORWARD' drops forwarded traffic" in capfd.readouterr().err
+
+
 def test_addresses_that_the_host_gets_later_are_refused_too(world):
     world.echo("tcp:0.0.0.0:80")
     net = Net(world, "aaaaaaaa")

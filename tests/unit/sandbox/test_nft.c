@@ -131,6 +131,23 @@ static void a_broken_guard_state_is_refused(void **state)
         assert_true(guard_state_read(wrong[i], strlen(wrong[i]), &after) < 0);
 }
 
+static void a_firewall_that_drops_forwarding_is_found(void **state)
+{
+    static const char ours[] = "table inet irori_abcdefgh {\n\tchain forward {\n"
+                               "\t\ttype filter hook forward priority filter; policy drop;\n\t}\n}\n";
+    static const char theirs[] =
+        "table ip filter {\n\tchain INPUT {\n"
+        "\t\ttype filter hook input priority filter; policy drop;\n\t}\n"
+        "\tchain FORWARD {\n\t\ttype filter hook forward priority filter; policy drop;\n";
+    char name[NFT_CHAIN_BYTES];
+
+    (void)state;
+    assert_false(nft_parse_dropping_chain("", name));
+    assert_false(nft_parse_dropping_chain(ours, name));
+    assert_true(nft_parse_dropping_chain(theirs, name));
+    assert_string_equal(name, "ip filter FORWARD");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -140,6 +157,7 @@ int main(void)
         cmocka_unit_test(ranges_overlap_when_one_holds_the_other),
         cmocka_unit_test(guard_state_survives_writing_and_reading),
         cmocka_unit_test(a_broken_guard_state_is_refused),
+        cmocka_unit_test(a_firewall_that_drops_forwarding_is_found),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
