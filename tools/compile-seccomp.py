@@ -246,9 +246,9 @@ def put_group(to, group):
     loaded = None
     for rule in reversed(group.rules):
         success = to.finish(rule.result)
-        for first, condition in reversed(list(zip([True] + [False] * len(rule.conditions), rule.conditions))):
+        for at, condition in reversed(list(enumerate(rule.conditions))):
             # A first condition that fails may go past the next rule's load if that would load the same again.
-            failure = compared if first and loaded == (condition.arg, condition.mask) else entry
+            failure = compared if at == 0 and loaded == (condition.arg, condition.mask) else entry
             for value in reversed(condition.values):
                 failure = to.branch(JEQ, value, success, failure)
             test = failure

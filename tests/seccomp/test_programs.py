@@ -25,7 +25,7 @@ def run(argv, mounts=(), env=(), files=()):
     """Runs argv under the filter in a mount namespace with empty /root, /home and /var, but for mounts and files."""
     script = ["set -e", "mount -t tmpfs tmpfs /mnt", "mkdir /mnt/files"]
     script += [f"cp -r {shlex.quote(str(source))} /mnt/files/" for source in (WRAPPER, *files)]
-    for i, (source, target) in enumerate(mounts):
+    for i, (source, _) in enumerate(mounts):
         kind = "mkdir" if pathlib.Path(source).is_dir() else "touch"
         script += [f"{kind} /mnt/{i}", f"mount --bind {shlex.quote(str(source))} /mnt/{i}"]
     script += [f"mount -t tmpfs tmpfs {place}" for place in ("/root", "/home", "/var")]

@@ -107,8 +107,8 @@ class Compiler(unittest.TestCase):
 
     def test_mistakes_are_refused(self):
         self.refused("unknown system call raed", POLICY.replace("read\n", "raed\n"))
-        self.refused("in no group: read", POLICY.replace("  allow read\n", "  allow clone\n").replace("check clone", "check mknod")
-                     .replace("mknod setns", "setns"))
+        self.refused("in no group: read", POLICY.replace("  allow read\n", "  allow clone\n")
+                     .replace("check clone", "check mknod").replace("mknod setns", "setns"))
         self.refused("setns is in io and in rest", POLICY.replace("allow read", "allow read setns"))
         self.refused("read is in io and in io", POLICY.replace("allow read", "allow read read"))
         self.refused("group io has no reason", POLICY.replace("  because programs read files\n", ""))
