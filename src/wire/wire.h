@@ -81,17 +81,17 @@ struct wire_exited {
 /* Everything borrowed; after decoding it points into the packet. */
 struct wire_start {
     uint64_t env_id;
-    uint32_t uid_index;    /* of the function in the instance's user id range, from 1 */
-    uint32_t memory_mb;    /* 128 to 10240 */
-    uint32_t tmp_mb;       /* 512 to 10240 */
-    uint32_t cpu_millis;   /* 0 = no limit (INIT) */
-    const char *runtime;   /* runtime id; chooses interpreter and runtime client */
-    const char *code;      /* lower-case hex SHA-256, names DIR/code/<it>/ */
-    const char *hostname;  /* [a-z0-9.-]{1,63} */
+    uint32_t uid_index;      /* of the function in the instance's user id range, from 1 */
+    uint32_t memory_mb;      /* 128 to 10240 */
+    uint32_t tmp_mb;         /* 512 to 10240 */
+    uint32_t cpu_millis;     /* 0 = no limit (INIT) */
+    const char *runtime;     /* runtime id; chooses interpreter and runtime client */
+    const char *code;        /* lower-case hex SHA-256, names DIR/code/<it>/ */
+    const char *hostname;    /* [a-z0-9.-]{1,63} */
     const char *const *argv; /* program inside the sandbox and its arguments */
-    uint32_t argc;         /* 1 to WIRE_MAX_ARGS */
-    const char *const *env; /* "NAME=value" */
-    uint32_t envc;         /* 0 to WIRE_MAX_ENV */
+    uint32_t argc;           /* 1 to WIRE_MAX_ARGS */
+    const char *const *env;  /* "NAME=value" */
+    uint32_t envc;           /* 0 to WIRE_MAX_ENV */
 };
 enum { WIRE_MAX_ARGS = 64, WIRE_MAX_ENV = 512 };
 
@@ -109,7 +109,8 @@ struct wire_message {
 
 struct buf;
 
-/** Encodes into out (max at least WIRE_MAX_BYTES). Returns 0, or -EINVAL, -EMSGSIZE for what may not be sent. */
+/** Encodes into out (max at least WIRE_MAX_BYTES). Returns 0, or -EINVAL, -EMSGSIZE for what may not be sent.
+ */
 int wire_encode(const struct wire_message *message, struct buf *out);
 /** Decodes a whole packet, which must outlive ret_message; checks ranges of every field and that texts hold
  * no NUL. Returns 0 or negative with err set, and then ret_message holds nothing. */

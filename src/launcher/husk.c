@@ -1,0 +1,296 @@
+#include "launcher/husk.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "sandbox/net.h"
+#include "wire/wire.h"
+
+/* In an emergency of the whole machine an environment goes first. The function may raise it, but not lower
+ * it: the launcher writes it with the capability that makes it the minimum. */
+static const char oom_score[] = "500";
+
+struct ends {
+    int control, log;
+    int joins[CGROUP_MAX_DIRS], join_count;
+};
+
+/* ------------------------------------------------------------------ in the new process */
+
+/* The process has every capability in its new user namespace, but no user id there yet: executing a program
+ * would take them away. */
+static bool keep_capabilities(void)
+{
+    struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+    struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3];
+
+    if (syscall(SYS_capget, &header, caps) < 0)
+        return false;
+    for (size_t i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
+        caps[i].inheritable = caps[i].permitted;
+    if (syscall(SYS_capset, &header, caps) < 0)
+        return false;
+    for (unsigned cap = 0; cap < 64; cap++) {
+        if ((caps[cap / 32].permitted & 1U << cap % 32) &&
+            prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0) < 0)
+            return false;
+    }
+    return true;
+}
+
+/* Only system calls: the memory is a copy of the launcher's. */
+static _Noreturn void become_init(const struct husk_place *place, const struct ends *ends)
+{
+    static char name[] = "irori-init";
+    static char *const argv[] = { name, NULL }, *const env[] = { NULL };
+    int control, log, program;
+
+    /* The group first: the cgroup namespace shall begin at it. Each takes milliseconds when the kernel must
+     * wait for other processors; that is why the launcher does not do it. */
+    for (int i = 0; i < ends->join_count; i++) {
+        if (write(ends->joins[i], "0", 1) != 1)
+            _exit(101);
+    }
+    if (unshare(CLONE_NEWCGROUP) < 0 || !keep_capabilities())
+        _exit(102);
+    /* Out of the way of the numbers they shall get. */
+    control = fcntl(ends->control, F_DUPFD_CLOEXEC, 64);
+    log = fcntl(ends->log, F_DUPFD_CLOEXEC, 64);
+    program = fcntl(place->program, F_DUPFD_CLOEXEC, 64);
+    if (control < 0 || log < 0 || program < 0 || dup2(place->null, 0) < 0 || dup2(place->null, 1) < 0 ||
+        dup2(place->null, 2) < 0 || dup2(control, CONTROL_FD) < 0 || dup2(log, CONTROL_LOG_FD) < 0 ||
+        syscall(SYS_close_range, CONTROL_LOG_FD + 1U, ~0U, 1U << 2 /* CLOSE_RANGE_CLOEXEC */) < 0)
+        _exit(103);
+    (void)syscall(SYS_execveat, program, "", argv, env, AT_EMPTY_PATH);
+    _exit(104);
+}
+
+/* ------------------------------------------------------------------ in the launcher */
+
+static int send_setup(int control, const struct sock_filter *filter, size_t count)
+{
+    size_t bytes = sizeof(struct control_setup) + count * sizeof *filter;
+    AUTO_FREE struct control_setup *setup = calloc(1, bytes);
+
+    if (!setup)
+        return -ENOMEM;
+    setup->type = CONTROL_SETUP;
+    setup->filter_count = (uint32_t)count;
+    memcpy(setup->filter, filter, count * sizeof *filter);
+    return send(control, setup, bytes, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+static int open_of(pid_t pid, const char *file)
+{
+    char path[64];
+    int fd;
+
+    (void)snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, file);
+    fd = open(path, O_WRONLY | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+static pid_t clone_process(const struct husk_place *place, const struct ends *ends, int *ret_pidfd)
+{
+    struct clone_args args = {
+        .flags = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_PIDFD,
+        .pidfd = (uint64_t)(uintptr_t)ret_pidfd,
+        .exit_signal = SIGCHLD,
+    };
+    long pid;
+
+    if (setns(place->netns, CLONE_NEWNET) < 0)
+        return -errno;
+    pid = syscall(SYS_clone3, &args, sizeof args);
+    if (pid == 0)
+        become_init(place, ends);
+    if (pid < 0)
+        pid = -errno;
+    if (setns(place->home_netns, CLONE_NEWNET) < 0)
+        abort(); /* anything done from here on would happen in the wrong network */
+    return (pid_t)pid;
+}
+
+/* What the launcher does to the new process from outside while that prepares itself. */
+static int adopt(struct husk *husk)
+{
+    AUTO_FD int score = open_of(husk->pid, "oom_score_adj");
+
+    husk->uid_map = open_of(husk->pid, "uid_map");
+    husk->gid_map = open_of(husk->pid, "gid_map");
+    if (score < 0 || husk->uid_map < 0 || husk->gid_map < 0)
+        return -ESRCH;
+    return write(score, oom_score, sizeof oom_score - 1) < 0 ? -errno : 0;
+}
+
+static int make_channels(const struct husk_place *place, struct husk *husk, struct ends *ends,
+                         struct err *err)
+{
+    int pair[2], pipes[2], r;
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return err_set(err, ERR_SYSTEM, errno, "control socket");
+    husk->control = pair[0];
+    ends->control = pair[1];
+    if (pipe2(pipes, O_CLOEXEC) < 0)
+        return err_set(err, ERR_SYSTEM, errno, "log pipe");
+    husk->log = pipes[0];
+    ends->log = pipes[1];
+    if (fcntl(husk->log, F_SETFL, O_NONBLOCK) < 0 || fcntl(husk->control, F_SETFL, O_NONBLOCK) < 0)
+        return err_set(err, ERR_SYSTEM, errno, "log pipe");
+    r = send_setup(husk->control, place->filter, place->filter_count);
+    if (r < 0)
+        return err_set(err, ERR_SYSTEM, -r, "control socket");
+    r = net_slot_listen(place->netns, &husk->listener, err);
+    if (r < 0)
+        return err_wrap(err, "Runtime API");
+    ends->join_count = cgroup_join_fds(place->cgroup, ends->joins);
+    return ends->join_count < 0 ? err_set(err, ERR_SYSTEM, -ends->join_count, "joining the control group")
+                                : 0;
+}
+
+int husk_spawn(const struct husk_place *place, struct husk *ret_husk, struct err *err)
+{
+    struct husk husk = HUSK_NONE_INIT;
+    struct ends ends = { -1, -1, { 0 }, 0 };
+    int r = make_channels(place, &husk, &ends, err);
+
+    if (r == 0) {
+        husk.pid = clone_process(place, &ends, &husk.pidfd);
+        if (husk.pid < 0) {
+            r = err_set(err, ERR_SYSTEM, -husk.pid, "new process in namespaces of its own");
+            husk.pid = 0;
+        }
+    }
+    if (ends.control >= 0)
+        (void)close(ends.control);
+    if (ends.log >= 0)
+        (void)close(ends.log);
+    for (int i = 0; i < ends.join_count; i++)
+        (void)close(ends.joins[i]);
+    if (r == 0) {
+        r = adopt(&husk);
+        if (r < 0) {
+            r = err_set(err, ERR_SYSTEM, -r, "new process");
+            husk_kill(&husk);
+            (void)waitid(P_PID, (id_t)husk.pid, NULL, WEXITED);
+        }
+    }
+    if (r < 0) {
+        husk_reset(&husk);
+        return r;
+    }
+    *ret_husk = husk;
+    return 0;
+}
+
+/* One id inside stands for one outside; there are no others. */
+static int write_map(int fd, unsigned inside, uint32_t outside)
+{
+    char line[48];
+    int n = snprintf(line, sizeof line, "%u %u 1", inside, outside);
+
+    return write(fd, line, (size_t)n) == n ? 0 : -errno;
+}
+
+/* Returns the length of the packet, 0 when it is too long. */
+static size_t build_start(char *packet, size_t size, const struct wire_start *start,
+                          const struct husk_mounts *mounts)
+{
+    struct control_start *message = (void *)packet;
+    size_t used = offsetof(struct control_start, strings);
+
+    memset(message, 0, sizeof *message);
+    message->type = CONTROL_START;
+    message->uid = HUSK_UID;
+    message->gid = HUSK_GID;
+    message->mount_count = mounts->count;
+    message->argc = start->argc;
+    message->envc = start->envc;
+    memcpy(message->places, mounts->places, mounts->count);
+    (void)snprintf(message->hostname, sizeof message->hostname, "%s", start->hostname);
+    for (uint32_t i = 0; i < start->argc + start->envc; i++) {
+        const char *text = i < start->argc ? start->argv[i] : start->env[i - start->argc];
+        size_t bytes = strlen(text) + 1;
+
+        if (bytes > size - used)
+            return 0;
+        memcpy(packet + used, text, bytes);
+        used += bytes;
+    }
+    return used;
+}
+
+int husk_launch(struct husk *husk, const struct wire_start *start, const struct husk_mounts *mounts,
+                uint32_t uid, struct err *err)
+{
+    static _Alignas(struct control_start) char packet[CONTROL_MAX_BYTES];
+    size_t len = build_start(packet, sizeof packet, start, mounts);
+    int r;
+
+    if (len == 0)
+        return err_set(err, ERR_INVALID, 0, "arguments and environment variables are too long");
+    r = write_map(husk->uid_map, HUSK_UID, uid);
+    if (r == 0)
+        r = write_map(husk->gid_map, HUSK_GID, uid);
+    if (r < 0)
+        return err_set(err, ERR_SYSTEM, -r, "user id map");
+    /* /dev/stdout and /dev/stderr can be opened by name only by the pipe's owner. */
+    if (fchown(husk->log, uid, uid) < 0)
+        return err_set(err, ERR_SYSTEM, errno, "log pipe");
+    r = wire_send(husk->control, packet, len, mounts->fds, mounts->count);
+    return r < 0 ? err_set(err, ERR_SYSTEM, -r, "sending to irori-init") : 0;
+}
+
+int husk_receive(const struct husk *husk, struct control_report *ret_report)
+{
+    struct control_report report;
+    ssize_t n = recv(husk->control, &report, sizeof report, MSG_DONTWAIT);
+
+    if (n < 0)
+        return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+    if (n != (ssize_t)sizeof report)
+        return -EPIPE;
+    report.step[sizeof report.step - 1] = '\0';
+    *ret_report = report;
+    return 1;
+}
+
+int husk_reap(const struct husk *husk)
+{
+    siginfo_t info = { 0 };
+
+    return waitid(P_PIDFD, (id_t)husk->pidfd, &info, WEXITED | WNOHANG) == 0 && info.si_pid != 0;
+}
+
+void husk_kill(const struct husk *husk)
+{
+    if (husk->pid > 0)
+        (void)syscall(SYS_pidfd_send_signal, husk->pidfd, SIGKILL, NULL, 0);
+}
+
+void husk_reset(struct husk *husk)
+{
+    const int fds[] = { husk->pidfd, husk->control, husk->listener, husk->log, husk->uid_map, husk->gid_map };
+
+    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) {
+        if (fds[i] >= 0)
+            (void)close(fds[i]);
+    }
+    *husk = HUSK_NONE_INIT;
+}

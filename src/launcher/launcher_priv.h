@@ -1,0 +1,153 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/list.h"
+#include "launcher/husk.h"
+#include "launcher/launcher.h"
+#include "launcher/slot_state.h"
+#include "wire/wire.h"
+
+enum { ENV_BUCKETS = 1024, MAX_VOLUME_SIZES = 8 };
+
+struct launcher;
+
+/* What epoll hands back. Handlers may run once more after their descriptor was closed in the same round, and
+ * must bear it. */
+struct watch {
+    void (*handler)(void *owner);
+    void *owner;
+};
+
+struct slot {
+    struct list node;      /* in launcher.ready, .cold or .busy, as the state says */
+    struct list brew_node; /* in launcher.brews while a husk is to be made when there is time */
+    struct list env_node;  /* in launcher.environments while there is one */
+    struct launcher *launcher;
+    struct slot_state state;
+    unsigned index, generation;
+    int netns;
+    struct cgroup *cgroup;
+    uint64_t oom_kills; /* in the group, at the START */
+    struct husk husk;
+    struct watch on_control, on_pidfd;
+    unsigned brew_failures; /* in a row */
+
+    /* of the environment */
+    uint64_t env_id;
+    char *packet; /* START or RESTART; owned, message points into it */
+    struct wire_message message;
+    bool frozen;
+    uint64_t volume_id; /* 0 = none yet */
+    bool volume_asked;  /* it is being made */
+    int volume_mount;   /* for the next START; -1 = none */
+    struct wire_exited exit;
+    char exit_text[256];
+    enum wire_failure failure;
+    struct err why;
+    uint64_t dying_since_us; /* 0 = not */
+};
+
+/* Volumes of one size that are ready. */
+struct volume_size {
+    unsigned mb, wanted, asked; /* asked: on their way from the keeper */
+    uint64_t used_us;
+    struct list ready; /* struct ready_volume */
+};
+
+struct launcher {
+    const struct launcher_config *config;
+    int epoll, signals;
+    int data, code, share, scratch, lock, null, init_program, home_netns;
+    struct watch on_wire, on_supervisor, on_signal, on_keeper, on_net;
+    bool stopping, failed;
+    struct err why; /* of failed */
+
+    struct cgroups *cgroups;
+    struct net *net;
+    struct skeleton *skeleton;
+    struct keeper *keeper;
+    struct runtimes *runtimes;
+    pid_t watchman;
+    const struct sock_filter *filter;
+    size_t filter_count;
+
+    struct slot **slots; /* slot_count of them, at most config->max_slots */
+    unsigned slot_count;
+    struct list ready, cold, busy, brews;
+    struct list environments[ENV_BUCKETS];
+    struct list deferred;     /* STARTs for which all slots are still being cleaned */
+    struct list dead_cgroups; /* to be removed when their last process has left */
+
+    struct volume_size sizes[MAX_VOLUME_SIZES];
+    uint64_t next_volume_id;
+
+    struct list out; /* messages that irorid's socket had no room for */
+    bool out_watched;
+    bool announced; /* READY was sent */
+    uint64_t started_us, brew_pause_until_us;
+    struct buf encoded;
+    char packet[WIRE_MAX_BYTES];
+};
+
+/* launcher.c */
+int launcher_watch(struct launcher *launcher, int fd, struct watch *watch, uint32_t events);
+/** Ends the loop with an error. */
+void launcher_fail(struct launcher *launcher, const struct err *err);
+
+/* outbox.c */
+/** Sends, or keeps for later; fds: borrowed. */
+void outbox_send(struct launcher *launcher, const struct wire_message *message, const int *fds,
+                 size_t fd_count);
+void outbox_flush(struct launcher *launcher);
+void outbox_done(struct launcher *launcher);
+
+/* requests.c */
+void requests_read(struct launcher *launcher);
+/** Takes up STARTs that waited for a slot. */
+void requests_resume(struct launcher *launcher);
+void requests_done(struct launcher *launcher);
+
+/* volumes.c */
+void volumes_init(struct launcher *launcher);
+/** Gives the slot a volume when one is ready; else asks for one, and slot_event() comes later. */
+void volumes_take(struct launcher *launcher, struct slot *slot);
+void volumes_remount(struct launcher *launcher, const struct slot *slot);
+void volumes_release(struct launcher *launcher, struct slot *slot);
+void volumes_on_answer(struct launcher *launcher);
+/** Asks for what the reserve lacks. */
+void volumes_refill(struct launcher *launcher);
+bool volumes_reserve_ready(const struct launcher *launcher);
+void volumes_done(struct launcher *launcher);
+
+/* slot.c */
+/** Makes a slot with its network; slow. Returns NULL with err set. */
+struct slot *slot_new(struct launcher *launcher, struct err *err);
+struct slot *slot_free(struct slot *slot);
+struct slot *slot_find(const struct launcher *launcher, uint64_t env_id);
+/** packet: taken; message points into it. The slot must be free. */
+void slot_start(struct slot *slot, char *packet, const struct wire_message *message);
+void slot_restart(struct slot *slot, char *packet, const struct wire_message *message);
+void slot_event(struct slot *slot, enum slot_event event);
+/** Prepares a husk that was put off; slow. */
+void slot_brew(struct slot *slot);
+void slot_freeze(struct slot *slot, bool frozen);
+void slot_limit_cpu(struct slot *slot, unsigned millis);
+/** Called about every second: repeats what may have been lost, and complains. */
+void slot_tick(struct slot *slot, uint64_t now_us);
+/** Removes groups that are empty by now. */
+void slot_bury_cgroups(struct launcher *launcher);
+
+/* mounts.c */
+/** Opens what a START is to see. Descriptors in ret_mounts are for the caller to close, also after a failure.
+ */
+int mounts_open(struct launcher *launcher, const struct wire_start *start, int volume_mount,
+                struct husk_mounts *ret_mounts, enum wire_failure *ret_failure, struct err *err);
+
+/* watchman.c */
+/** Starts the process that ends all sandboxes after the launcher's death. Call it when control groups and
+ * lock are open, and nothing else that must not outlive the launcher. */
+int watchman_start(const struct launcher *launcher, pid_t *ret_pid, struct err *err);

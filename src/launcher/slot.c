@@ -1,0 +1,451 @@
+/* Slots and what is done with them; slot_state.c decides, this file acts. */
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "launcher/launcher_priv.h"
+#include "sandbox/net.h"
+
+enum { DYING_COMPLAINT_US = 5000000, MAX_BREW_FAILURES = 3 };
+
+struct dead_cgroup {
+    struct list node;
+    struct cgroup *cgroup;
+};
+
+/* ------------------------------------------------------------------ book-keeping */
+
+static struct list *home_of(struct slot *slot)
+{
+    struct launcher *launcher = slot->launcher;
+
+    if (slot->state.life != SLOT_FREE)
+        return &launcher->busy;
+    return slot->state.husk == HUSK_READY ? &launcher->ready : &launcher->cold;
+}
+
+static void file_away(struct slot *slot)
+{
+    list_remove(&slot->node);
+    list_push_back(home_of(slot), &slot->node);
+}
+
+struct slot *slot_find(const struct launcher *launcher, uint64_t env_id)
+{
+    const struct list *bucket = &launcher->environments[env_id % ENV_BUCKETS];
+
+    list_each(at, bucket)
+    {
+        struct slot *slot = list_entry(at, struct slot, env_node);
+
+        if (slot->env_id == env_id)
+            return slot;
+    }
+    return NULL;
+}
+
+static void take_packet(struct slot *slot, char *packet, const struct wire_message *message)
+{
+    if (slot->packet)
+        wire_message_done(&slot->message);
+    free(slot->packet);
+    slot->packet = packet;
+    slot->message = *message;
+}
+
+static void forget_environment(struct slot *slot)
+{
+    if (slot->packet)
+        wire_message_done(&slot->message);
+    free(slot->packet);
+    slot->packet = NULL;
+    list_remove(&slot->env_node);
+    slot->env_id = 0;
+    slot->frozen = false;
+}
+
+/* ------------------------------------------------------------------ husks */
+
+static void count_brew_failure(struct slot *slot)
+{
+    slot->launcher->brew_pause_until_us = clock_us() + 500000;
+    if (++slot->brew_failures >= MAX_BREW_FAILURES && slot->state.life == SLOT_WAITING)
+        slot_event(slot, SLOT_ON_FAILURE);
+}
+
+static void on_control(void *owner)
+{
+    struct slot *slot = owner;
+    struct control_report report;
+    int r;
+
+    if (slot->husk.control < 0)
+        return;
+    r = husk_receive(&slot->husk, &report);
+    if (r == 0)
+        return;
+    if (r > 0 && report.type == CONTROL_READY && slot->state.husk == HUSK_BREWING) {
+        slot->brew_failures = 0;
+        slot_event(slot, SLOT_ON_HUSK_READY);
+        return;
+    }
+    if (r > 0 && report.type == CONTROL_FAILED && slot->state.husk == HUSK_BREWING) {
+        (void)err_set(&slot->why, ERR_SYSTEM, report.value, "preparing an environment: %s", report.step);
+        log_error("slot %u: %s", slot->index, slot->why.text);
+        count_brew_failure(slot);
+    } else if (r > 0 && report.type == CONTROL_FAILED) {
+        /* STARTED is said already. What could not be done is told like a program that could not be executed.
+         */
+        log_error("slot %u: %s: %s", slot->index, report.step, strerror(report.value));
+        slot->exit.kind = WIRE_EXIT_EXEC;
+        slot->exit.value = report.value;
+        (void)snprintf(slot->exit_text, sizeof slot->exit_text, "%s", report.step);
+    } else if (r > 0 && report.type == CONTROL_EXITED && slot->state.husk == HUSK_RUNNING &&
+               report.kind <= WIRE_EXIT_EXEC) {
+        slot->exit.kind = report.kind;
+        slot->exit.value = report.value;
+        (void)snprintf(slot->exit_text, sizeof slot->exit_text, "%s",
+                       report.kind == WIRE_EXIT_EXEC ? slot->message.start.argv[0] : "");
+    }
+    /* One report is all there is; the end of the socket comes with the end of the process. */
+    (void)epoll_ctl(slot->launcher->epoll, EPOLL_CTL_DEL, slot->husk.control, NULL);
+    slot_event(slot, SLOT_ON_HUSK_ENDING);
+}
+
+static void on_pidfd(void *owner)
+{
+    struct slot *slot = owner;
+    enum husk_state was = slot->state.husk;
+
+    if (slot->husk.pidfd < 0 || !husk_reap(&slot->husk))
+        return;
+    /* Its last words may still be unread. */
+    if (was == HUSK_RUNNING)
+        on_control(slot);
+    husk_reset(&slot->husk);
+    slot->dying_since_us = 0;
+    if (was == HUSK_BREWING) {
+        if (!slot->why.code)
+            (void)err_set(&slot->why, ERR_SYSTEM, 0, "preparing an environment: irori-init ended");
+        count_brew_failure(slot);
+    }
+    slot_event(slot, SLOT_ON_HUSK_DEAD);
+}
+
+static int make_cgroup(struct slot *slot, struct err *err)
+{
+    char name[32];
+
+    if (slot->cgroup)
+        return 0;
+    (void)snprintf(name, sizeof name, "%u.%u", slot->index, slot->generation++);
+    return cgroup_new(slot->launcher->cgroups, name, &slot->cgroup, err);
+}
+
+static int brew(struct slot *slot, struct err *err)
+{
+    struct launcher *launcher = slot->launcher;
+    int r = make_cgroup(slot, err);
+    const struct husk_place place = {
+        .program = launcher->init_program,
+        .null = launcher->null,
+        .netns = slot->netns,
+        .home_netns = launcher->home_netns,
+        .cgroup = slot->cgroup,
+        .filter = launcher->filter,
+        .filter_count = launcher->filter_count,
+    };
+
+    if (r < 0)
+        return r;
+    r = husk_spawn(&place, &slot->husk, err);
+    if (r < 0)
+        return r;
+    if (launcher_watch(launcher, slot->husk.control, &slot->on_control, EPOLLIN) < 0 ||
+        launcher_watch(launcher, slot->husk.pidfd, &slot->on_pidfd, EPOLLIN) < 0)
+        abort(); /* without memory for it nothing could be noticed any more */
+    return 0;
+}
+
+void slot_brew(struct slot *slot)
+{
+    struct err err = { 0 };
+
+    list_remove(&slot->brew_node);
+    if (brew(slot, &err) == 0)
+        return;
+    log_error("slot %u: %s", slot->index, err.text);
+    slot->launcher->brew_pause_until_us = clock_us() + 1000000;
+    slot->why = err;
+    slot->failure = WIRE_FAIL_SYSTEM;
+    slot_event(slot, slot->state.life == SLOT_WAITING ? SLOT_ON_FAILURE : SLOT_ON_HUSK_ENDING);
+}
+
+/* ------------------------------------------------------------------ actions */
+
+static void close_mounts(struct husk_mounts *mounts)
+{
+    for (uint32_t i = 0; i < mounts->count; i++)
+        (void)close(mounts->fds[i]);
+}
+
+static void tell_started(struct slot *slot)
+{
+    struct wire_message message = { .type = WIRE_STARTED, .env_id = slot->env_id, .text = "" };
+    int fds[] = {
+        [WIRE_FD_LISTENER] = slot->husk.listener,
+        [WIRE_FD_LOG] = slot->husk.log,
+        [WIRE_FD_PIDFD] = slot->husk.pidfd,
+        [WIRE_FD_MEMORY_USAGE] = cgroup_memory_usage_fd(slot->cgroup),
+        [WIRE_FD_MEMORY_STAT] = cgroup_memory_stat_fd(slot->cgroup),
+    };
+
+    outbox_send(slot->launcher, &message, fds, sizeof fds / sizeof *fds);
+    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) {
+        if (i != WIRE_FD_PIDFD && fds[i] >= 0)
+            (void)close(fds[i]);
+    }
+    slot->husk.listener = slot->husk.log = -1;
+}
+
+static int do_launch(struct slot *slot)
+{
+    const struct wire_start *start = &slot->message.start;
+    struct launcher *launcher = slot->launcher;
+    struct husk_mounts mounts = { .count = 0 };
+    int r;
+
+    slot->failure = WIRE_FAIL_SYSTEM;
+    r = cgroup_limit_memory(slot->cgroup, start->memory_mb, &slot->why);
+    if (r == 0)
+        r = cgroup_limit_cpu(slot->cgroup, start->cpu_millis, &slot->why);
+    if (r == 0)
+        r = mounts_open(launcher, start, slot->volume_mount, &mounts, &slot->failure, &slot->why);
+    if (r == 0)
+        r = husk_launch(&slot->husk, start, &mounts, launcher->config->uid_base + start->uid_index,
+                        &slot->why);
+    close_mounts(&mounts);
+    slot->volume_mount = -1;
+    slot->exit = (struct wire_exited){ .env_id = slot->env_id, .kind = WIRE_EXIT_SIGNAL, .value = 9 };
+    slot->exit_text[0] = '\0';
+    if (r < 0)
+        return r;
+    slot->oom_kills = cgroup_oom_kills(slot->cgroup);
+    tell_started(slot);
+    return 0;
+}
+
+static void do_kill(struct slot *slot)
+{
+    if (!list_empty(&slot->brew_node) || slot->husk.pid == 0) {
+        list_remove(&slot->brew_node);
+        slot_event(slot, SLOT_ON_HUSK_DEAD);
+        return;
+    }
+    slot->dying_since_us = clock_us();
+    husk_kill(&slot->husk);
+    /* A frozen process of a v1 group does not even die. */
+    if (slot->frozen)
+        (void)cgroup_freeze(slot->cgroup, false, NULL);
+    slot->frozen = false;
+}
+
+static void do_failed(struct slot *slot)
+{
+    struct wire_message message = {
+        .type = WIRE_FAILED, .env_id = slot->env_id, .number = slot->failure, .text = slot->why.text
+    };
+
+    outbox_send(slot->launcher, &message, NULL, 0);
+}
+
+static void do_exited(struct slot *slot)
+{
+    struct wire_message message = {
+        .type = WIRE_EXITED, .env_id = slot->env_id, .text = "", .exited = slot->exit
+    };
+
+    message.exited.text = slot->exit_text;
+    message.exited.out_of_memory = cgroup_oom_kills(slot->cgroup) > slot->oom_kills;
+    slot->frozen = false;
+    outbox_send(slot->launcher, &message, NULL, 0);
+}
+
+static void do_gone(struct slot *slot)
+{
+    struct wire_message message = { .type = WIRE_GONE, .env_id = slot->env_id, .text = "" };
+
+    outbox_send(slot->launcher, &message, NULL, 0);
+}
+
+/* A group in use by dying processes cannot be removed yet. */
+static void bury(struct launcher *launcher, struct cgroup *cgroup)
+{
+    struct dead_cgroup *dead;
+
+    if (cgroup_remove(cgroup) == 0)
+        return;
+    dead = malloc(sizeof *dead);
+    if (!dead)
+        return; /* the next sweep finds it */
+    dead->cgroup = cgroup;
+    list_push_back(&launcher->dead_cgroups, &dead->node);
+}
+
+void slot_bury_cgroups(struct launcher *launcher)
+{
+    list_each_safe(at, &launcher->dead_cgroups)
+    {
+        struct dead_cgroup *dead = list_entry(at, struct dead_cgroup, node);
+
+        if (cgroup_remove(dead->cgroup) == 0) {
+            list_remove(&dead->node);
+            free(dead);
+        }
+    }
+}
+
+static void do_scrub(struct slot *slot)
+{
+    volumes_release(slot->launcher, slot);
+    bury(slot->launcher, slot->cgroup);
+    slot->cgroup = NULL;
+    forget_environment(slot);
+}
+
+void slot_event(struct slot *slot, enum slot_event event)
+{
+    unsigned actions = slot_step(&slot->state, event);
+    bool launch_failed = (actions & SLOT_DO_LAUNCH) && do_launch(slot) < 0;
+
+    if (actions & SLOT_DO_FAILED)
+        do_failed(slot);
+    if (actions & SLOT_DO_EXITED)
+        do_exited(slot);
+    if (actions & SLOT_DO_GONE)
+        do_gone(slot);
+    if (actions & SLOT_DO_REMOUNT)
+        volumes_remount(slot->launcher, slot);
+    if (actions & SLOT_DO_SCRUB)
+        do_scrub(slot);
+    if (actions & SLOT_DO_BREW) {
+        list_remove(&slot->brew_node);
+        list_push_back(&slot->launcher->brews, &slot->brew_node);
+    }
+    file_away(slot);
+    /* From here on events may follow: the state is whole. */
+    if (actions & SLOT_DO_KILL)
+        do_kill(slot);
+    else if (launch_failed)
+        slot_event(slot, SLOT_ON_FAILURE);
+    else if (slot->state.life == SLOT_WAITING && !list_empty(&slot->brew_node))
+        slot_brew(slot);
+}
+
+/* ------------------------------------------------------------------ requests */
+
+void slot_start(struct slot *slot, char *packet, const struct wire_message *message)
+{
+    struct launcher *launcher = slot->launcher;
+
+    take_packet(slot, packet, message);
+    slot->env_id = message->env_id;
+    list_push_back(&launcher->environments[slot->env_id % ENV_BUCKETS], &slot->env_node);
+    slot->brew_failures = 0;
+    slot->why = (struct err){ 0 };
+    slot->failure = WIRE_FAIL_SYSTEM;
+    volumes_take(launcher, slot);
+    slot_event(slot, SLOT_ON_START);
+}
+
+void slot_restart(struct slot *slot, char *packet, const struct wire_message *message)
+{
+    take_packet(slot, packet, message);
+    slot->brew_failures = 0;
+    slot_event(slot, SLOT_ON_RESTART);
+}
+
+void slot_freeze(struct slot *slot, bool frozen)
+{
+    struct err err;
+
+    if (slot->state.life != SLOT_RUNNING || slot->state.husk != HUSK_RUNNING || slot->frozen == frozen)
+        return;
+    if (cgroup_freeze(slot->cgroup, frozen, &err) < 0)
+        log_error("slot %u: %s", slot->index, err.text);
+    else
+        slot->frozen = frozen;
+}
+
+void slot_limit_cpu(struct slot *slot, unsigned millis)
+{
+    struct err err;
+
+    if (slot->cgroup && slot->state.life == SLOT_RUNNING && cgroup_limit_cpu(slot->cgroup, millis, &err) < 0)
+        log_error("slot %u: %s", slot->index, err.text);
+}
+
+void slot_tick(struct slot *slot, uint64_t now_us)
+{
+    if (slot->dying_since_us == 0 || now_us - slot->dying_since_us < DYING_COMPLAINT_US)
+        return;
+    log_warn("slot %u: processes have not ended for %u s", slot->index,
+             (unsigned)((now_us - slot->dying_since_us) / 1000000));
+    husk_kill(&slot->husk);
+    if (slot->cgroup)
+        (void)cgroup_freeze(slot->cgroup, false, NULL);
+}
+
+/* ------------------------------------------------------------------ making and unmaking */
+
+struct slot *slot_new(struct launcher *launcher, struct err *err)
+{
+    struct slot *slot = calloc(1, sizeof *slot);
+
+    if (!slot) {
+        (void)err_set(err, ERR_SYSTEM, ENOMEM, "slot");
+        return NULL;
+    }
+    slot->launcher = launcher;
+    slot->index = launcher->slot_count;
+    slot->husk = HUSK_NONE_INIT;
+    slot->volume_mount = -1;
+    slot->on_control = (struct watch){ on_control, slot };
+    slot->on_pidfd = (struct watch){ on_pidfd, slot };
+    list_init(&slot->node);
+    list_init(&slot->brew_node);
+    list_init(&slot->env_node);
+    if (net_slot_add(launcher->net, slot->index, &slot->netns, err) < 0) {
+        free(slot);
+        return NULL;
+    }
+    launcher->slots[launcher->slot_count++] = slot;
+    file_away(slot);
+    return slot;
+}
+
+struct slot *slot_free(struct slot *slot)
+{
+    if (!slot)
+        return NULL;
+    if (slot->volume_mount >= 0)
+        (void)close(slot->volume_mount);
+    if (slot->env_id)
+        forget_environment(slot);
+    if (slot->husk.pid > 0) {
+        husk_kill(&slot->husk);
+        (void)husk_reap(&slot->husk);
+    }
+    husk_reset(&slot->husk);
+    (void)cgroup_remove(slot->cgroup);
+    list_remove(&slot->node);
+    (void)close(slot->netns);
+    free(slot);
+    return NULL;
+}

@@ -1,0 +1,37 @@
+#pragma once
+
+/*
+ * The /tmp of an environment: a sparse ext4 image on a loop device.
+ *
+ * Not a tmpfs, because its pages would count against MemorySize; not a folder of the host, because that has
+ * no size. An image is an unnamed file, so nothing is left of it when its last user goes, however that ends.
+ * Images are copied from one that mkfs.ext4 made per size.
+ *
+ * Context: root; blocks (milliseconds; the first of a size tens of them): call it in the keeper's process
+ * only.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct err;
+struct volume_source;
+struct volume;
+
+/** scratch: folder for the images (borrowed, must outlive the source). */
+int volume_source_new(int scratch, struct volume_source **ret_source, struct err *err);
+struct volume_source *volume_source_free(struct volume_source *source);
+
+/** An empty file system with at least size_mb MiB for files, mode 1777. */
+int volume_new(struct volume_source *source, unsigned size_mb, struct volume **ret_volume, struct err *err);
+/** A mount of it that is not attached anywhere (nosuid, nodev), for the caller to close. */
+int volume_mount(struct volume *volume, int *ret_fd, struct err *err);
+/** Whether nothing was ever written, made or removed in it: then the next environment may have it as it is.
+ */
+bool volume_untouched(const struct volume *volume);
+/** Throws the contents away without writing them back. Accepts NULL; returns NULL. */
+struct volume *volume_free(struct volume *volume);
+
+/** Detaches loop devices whose backing file lies in the folder with this absolute path. Returns how many
+ * there were. */
+unsigned volume_sweep(const char *scratch_path);
