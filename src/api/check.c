@@ -164,8 +164,9 @@ static void check_list(struct check *check, const char *path, const cJSON *list,
     cJSON_ArrayForEach(item, list)
     {
         if (!cJSON_IsString(item)) {
-            check_wrong_type(check, field->member, "a list of strings");
-            break;
+            if (field->text)
+                check_wrong_type(check, field->member, "a list of strings");
+            continue;
         }
         (void)buf_printf(&shown, "%s%.*s", item == list->child ? "" : ", ", 256, item->valuestring);
         bad |= field->text && !fits(item->valuestring, field->text);

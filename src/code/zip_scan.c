@@ -86,6 +86,9 @@ static const char *header_fault(const unsigned char *header, size_t name_len)
         return "uses a compression method other than stored and deflate";
     if (memchr(header + HEADER_SIZE, '\0', name_len))
         return "has a NUL in its name";
+    /* libarchive would take it for a slash. */
+    if (memchr(header + HEADER_SIZE, '\\', name_len))
+        return "has a backslash in its name (make the archive with '/' between folders)";
     return NULL;
 }
 
