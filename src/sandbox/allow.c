@@ -166,7 +166,7 @@ static size_t name_lines(const struct nft_plan *plan, const struct allow *allows
 char *allow_hosts_text(const struct nft_plan *plan, const struct allow *allows, size_t count)
 {
     AUTO_FREE struct dns_host *lines = calloc(1 + ALLOW_MAX * ALLOW_ADDRESSES, sizeof *lines);
-    AUTO_BUF struct buf text = BUF_INIT(1), out = BUF_INIT(2 * DNS_FILE_MAX);
+    AUTO_BUF struct buf text = BUF_INIT(1), out = BUF_INIT(2UL * DNS_FILE_MAX);
     size_t line_count;
 
     if (!lines)
@@ -180,7 +180,7 @@ char *allow_hosts_text(const struct nft_plan *plan, const struct allow *allows, 
 
 char *allow_resolv_text(size_t count)
 {
-    AUTO_BUF struct buf text = BUF_INIT(1), out = BUF_INIT(2 * DNS_FILE_MAX);
+    AUTO_BUF struct buf text = BUF_INIT(1), out = BUF_INIT(2UL * DNS_FILE_MAX);
     uint32_t gateways[DNS_SERVERS_MAX] = { DNS_GATEWAY(0), DNS_GATEWAY(1), DNS_GATEWAY(2) };
     uint32_t nobody = INADDR_LOOPBACK;
 

@@ -21,7 +21,7 @@
 #define GUARD_SAVED   GUARD_FOLDER "/saved"
 #define CONF_FOLDER   "/proc/sys/net/ipv4/conf"
 #define OWN_PREFIX    "irori-"
-#define STATE_MAX     (GUARD_DEVICES_MAX * (IFNAMSIZ + 3))
+#define STATE_MAX     ((size_t)GUARD_DEVICES_MAX * (IFNAMSIZ + 3))
 #define INSTANCE_MAX  64
 #define SYSCTL_PREFIX "/proc/sys/net/"
 
@@ -315,7 +315,7 @@ static int devices_each(const struct guard_state *before, bool enable)
 /* With the lock held, and nobody left. */
 static void restore(void)
 {
-    struct guard_state before;
+    struct guard_state before = { 0 };
 
     if (state_load(&before) == 0) {
         if (!state_is_overridden(&before)) {

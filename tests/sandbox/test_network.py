@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import pytest
-from net_world import (DRIVER, GATEWAY, MACHINE, NEIGHBOUR, PRIVATE, PUBLIC, Net, Space, connect, make_internet, run)
+from net_world import (DRIVER, MACHINE, NEIGHBOUR, PRIVATE, PUBLIC, Net, Space, connect, make_internet, run)
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="needs root"), pytest.mark.timeout(180)]
 
@@ -453,4 +453,3 @@ def test_the_real_host_is_left_as_it_was():
     assert process.wait(20) == 0
     process.stdout.close()
     assert settings() == before
-    assert GATEWAY
