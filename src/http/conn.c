@@ -396,6 +396,7 @@ void conn_answered(struct conn *conn)
         close_gently(conn);
         return;
     }
+    conn->served = true;
     conn->in_start += conn->parser.used;
     conn_set_state(conn, CONN_IDLE);
     if (conn->running)

@@ -12,7 +12,9 @@
 enum {
     ACCEPTS_PER_TURN = 64, /* then the connections that are there get their turn */
     ACCEPT_PAUSE_MS = 100, /* out of descriptors or memory */
-    REFUSALS_MAX = 64,     /* connections above the limit that get a 503; more are just closed */
+    IDLE_CLOSED = 8,       /* at most so many make room at once */
+    IDLE_LOOKED_AT = 256,
+    REFUSALS_MAX = 64, /* connections above the limit that get a 503; more are just closed */
     LINGER_MS = 2000,
     TICK_MIN_MS = 20,
     TICK_MAX_MS = 500,
@@ -169,8 +171,17 @@ static void pause_accepting(struct http_server *server)
     list_each(at, &server->listeners)(void) uv_poll_stop(&list_entry(at, struct listener, node)->poll);
     server->accept_at = uv_now(server->loop) + ACCEPT_PAUSE_MS;
     server_start_timer(server);
-    if (!list_empty(&server->clocks[CLOCK_IDLE]))
-        conn_close(list_entry(server->clocks[CLOCK_IDLE].next, struct conn, timed), false);
+    list_each_safe(at, &server->clocks[CLOCK_IDLE])
+    {
+        struct conn *conn = list_entry(at, struct conn, timed);
+
+        if (looked_at++ == IDLE_LOOKED_AT || closed == IDLE_CLOSED)
+            break;
+        if (conn->served && conn->in_start == conn->in_end) {
+            conn_close(conn, false);
+            closed++;
+        }
+    }
 }
 
 static void take_connection(struct http_server *server, int fd, const struct sockaddr_storage *address)

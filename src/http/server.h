@@ -37,29 +37,31 @@ struct http_server_config {
     /** Must answer; the connection closes afterwards. NULL: 413 without body. */
     void (*on_too_large)(struct http_exchange *x, void *ctx);
     void (*on_request)(struct http_exchange *x, void *ctx);
-    /** May be NULL. The peer of an unanswered exchange has gone, or has shut its sending side (the two look alike, so
-     * an answer is still sent if it can be); the handler still owns it. */
+    /** May be NULL. The peer of an unanswered exchange has gone, or has shut its sending side (the two look
+     * alike, so an answer is still sent if it can be); the handler still owns it. */
     void (*on_gone)(struct http_exchange *x, void *ctx);
-    /** May be NULL. The connection ended inside this body, or its framing broke, or it stood still; x is valid during the call only and not owned. */
+    /** May be NULL. The connection ended inside this body, or its framing broke, or it stood still; x is
+     * valid during the call only and not owned. */
     void (*on_truncated)(struct http_exchange *x, void *ctx);
-    /** May be NULL. Body text for an answer the server gives itself (400, 408, 414, 417, 431, 501, 503, 505). Returns static
-     * storage; *ret_headers likewise ("Name: value\r\n"...). */
+    /** May be NULL. Body text for an answer the server gives itself (400, 408, 414, 417, 431, 501, 503, 505).
+     * Returns static storage; *ret_headers likewise ("Name: value\r\n"...). */
     const char *(*error_body)(int status, const char **ret_headers, void *ctx);
     void *ctx;
 };
 
 /** config copied. Returns NULL without memory. */
 struct http_server *http_server_new(uv_loop_t *loop, const struct http_server_config *config);
-/** Takes fd (bound; listen() is called). Returns 0 or negative errno, and then fd was closed. May be called again. */
+/** Takes fd (bound; listen() is called). Returns 0 or negative errno, and then fd was closed. May be called
+ * again. */
 int http_server_listen(struct http_server *server, int fd, int backlog);
 /** Takes a connected stream socket as if it had been accepted; data as http_exchange_connection_data(). */
 int http_server_adopt(struct http_server *server, int fd);
 /** Stops accepting; idle connections close, busy ones after their answer. */
 void http_server_drain(struct http_server *server);
 size_t http_server_connections(const struct http_server *server);
-/** Closes everything; exchanges not yet answered become gone (no on_gone) and their owners must still answer or
- * abort them. The memory is freed once the loop closed the last handle and the last exchange ended; on_freed (may be NULL)
- * tells, from the loop or from that last answer. */
+/** Closes everything; exchanges not yet answered become gone (no on_gone) and their owners must still answer
+ * or abort them. The memory is freed once the loop closed the last handle and the last exchange ended;
+ * on_freed (may be NULL) tells, from the loop or from that last answer. */
 void http_server_free(struct http_server *server, void (*on_freed)(void *ctx), void *ctx);
 
 /** Valid until the exchange ends; the body included. */
@@ -73,14 +75,15 @@ bool http_exchange_gone(const struct http_exchange *x);
 const char *http_exchange_peer(const struct http_exchange *x);
 uv_loop_t *http_exchange_loop(const struct http_exchange *x);
 
-/** Answers. headers: formatted lines "Name: value\r\n"..., checked by the caller, copied; Content-Length, Date and
- * Connection are added here (Content-Length not for 1xx, 204 and 304; for HEAD the body is left out and its length kept).
- * body: borrowed until release(body_owner) is called, when release is NULL it is copied. */
-void http_reply(struct http_exchange *x, int status, const char *headers, size_t headers_len, const void *body,
-                size_t body_len, void (*release)(void *owner), void *body_owner);
+/** Answers. headers: formatted lines "Name: value\r\n"..., checked by the caller, copied; Content-Length,
+ * Date and Connection are added here (Content-Length not for 1xx, 204 and 304; for HEAD the body is left out
+ * and its length kept). body: borrowed until release(body_owner) is called, when release is NULL it is
+ * copied. */
+void http_reply(struct http_exchange *x, int status, const char *headers, size_t headers_len,
+                const void *body, size_t body_len, void (*release)(void *owner), void *body_owner);
 /** Like http_reply(), and closes the connection afterwards. */
-void http_reply_close(struct http_exchange *x, int status, const char *headers, size_t headers_len, const void *body,
-                      size_t body_len);
+void http_reply_close(struct http_exchange *x, int status, const char *headers, size_t headers_len,
+                      const void *body, size_t body_len);
 /** Closes the connection without an answer. */
 void http_abort(struct http_exchange *x);
 /** "OK" ...; "Unknown" for others. */

@@ -50,6 +50,7 @@ struct conn {
     bool read_paused;    /* readable while it may not read */
     bool fin;            /* the peer will send no more than what the kernel holds */
     bool close_after;    /* the answer at hand is the last */
+    bool served;         /* has had an answer */
     bool whole;          /* the request at hand was read to its end */
     bool is_head_method; /* of the request at hand */
 

@@ -149,6 +149,8 @@ static void on_request(struct http_exchange *x, void *ctx)
     uint64_t number = 0;
 
     state->requests++;
+    if (http_slice_equal(request->path, "/drain"))
+        http_server_drain(state->server);
     (void)text_to_u64(request->query.at, request->query.len, OUT_MAX, &number);
     if (http_slice_equal(request->path, "/plain"))
         http_reply(x, 200, "Content-Type: text/plain\r\n", 26, "hello", 5, NULL, NULL);
@@ -162,8 +164,6 @@ static void on_request(struct http_exchange *x, void *ctx)
         http_abort(x);
     else
         reply_saw(x);
-    if (http_slice_equal(request->path, "/drain"))
-        http_server_drain(state->server);
 }
 
 static size_t body_limit(struct http_exchange *x, void *ctx)
@@ -207,7 +207,7 @@ static void on_signal(uv_signal_t *handle, int number)
     uv_close((uv_handle_t *)handle, NULL);
 }
 
-static int listen_socket(uint64_t port)
+static int bind_socket(uint64_t port, int *ret_port)
 {
     struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
     socklen_t len = sizeof address;
@@ -220,8 +220,7 @@ static int listen_socket(uint64_t port)
         perror("listen");
         exit(1);
     }
-    printf("%d\n", ntohs(address.sin_port));
-    (void)fflush(stdout);
+    *ret_port = ntohs(address.sin_port);
     return fd;
 }
 
@@ -259,6 +258,7 @@ int main(int count, char **arguments)
     struct state state = { .body_limit = 1 << 20 };
     uv_loop_t loop;
     uv_signal_t signal;
+    int port;
 
     state.config = (struct http_server_config){
         .date_header = true,
@@ -276,8 +276,10 @@ int main(int count, char **arguments)
     signal.data = &state;
     (void)uv_signal_start(&signal, on_signal, SIGTERM);
     state.server = http_server_new(&loop, &state.config);
-    if (!state.server || http_server_listen(state.server, listen_socket(state.port), 511) < 0)
+    if (!state.server || http_server_listen(state.server, bind_socket(state.port, &port), 511) < 0)
         return 1;
+    (void)printf("%d\n", port);
+    (void)fflush(stdout);
     (void)uv_run(&loop, UV_RUN_DEFAULT);
     return uv_loop_close(&loop) == 0 ? 0 : 1;
 }
