@@ -36,11 +36,16 @@ class RuntimeApi:
         self.port = self.listener.getsockname()[1]
         self.address = f"127.0.0.1:{self.port}"
         self.sockets = []
+        self.clients = []
         self.counter = 0
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.accepting = threading.Thread(target=self._accept, daemon=True)
+        self.accepting.start()
 
     def close(self):
-        self.listener.close()
+        if self.listener.fileno() >= 0:
+            self.listener.shutdown(socket.SHUT_RDWR)  # ends accept() before the descriptor's number is used again
+            self.accepting.join(TIMEOUT)
+            self.listener.close()
         self.events.put(None)
         for connection in self.sockets:
             connection.close()
@@ -66,7 +71,11 @@ class RuntimeApi:
         return request_id
 
     def wait_request(self, timeout=TIMEOUT):
-        return self.requests.get(timeout=timeout)
+        try:
+            return self.requests.get(timeout=timeout)
+        except queue.Empty:
+            states = [(c.process.poll(), c.output) for c in self.clients]
+            raise AssertionError(f"no request; clients {states}, {self.connections} connections") from None
 
     def invoke(self, event=b"{}", timeout=TIMEOUT, **options):
         """Sends an event and returns the post that ends it; path is response or error."""
@@ -190,6 +199,7 @@ class Client:
             stderr=subprocess.PIPE,
             pass_fds=pass_fds,
         )
+        api.clients.append(self)
         self.output = {"stdout": b"", "stderr": b""}
         self.readers = []
         for name in self.output:
@@ -224,6 +234,8 @@ class Client:
         return code
 
     def kill(self):
+        if self.process.stdout.closed:
+            return
         if self.process.poll() is None:
             self.process.kill()
         self.wait_exit()

@@ -187,6 +187,7 @@ def test_callback_waits_for_the_empty_event_loop(api, node):
     start = time.monotonic()
     assert api.invoke({"wait": True}).body == b"true"
     assert time.monotonic() - start > 0.35
+    client.kill()
     assert client.stdout.count("timer") == 2
 
 
@@ -210,7 +211,7 @@ def test_result_that_cannot_be_serialised(api, node, source):
         f'{{"errorType":"{kind}","errorMessage":"Unable to stringify response body","trace":["{kind}: Unable'.encode()
     )
     assert api.invoke().path == "error"
-    assert "\tERROR\tInvoke Error \t" in client.stdout
+    client.wait_stdout("\tERROR\tInvoke Error \t")
 
 
 # -- errors

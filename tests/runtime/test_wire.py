@@ -70,6 +70,7 @@ def test_result_over_the_limit_is_answered_413_and_work_goes_on(api, echo):
     api.post_status.clear()
     for number in range(3):
         assert json.loads(api.invoke({"n": number}).body) == {"n": number}
+    client.kill()
     assert "Http response code: 413" in client.stderr
 
 

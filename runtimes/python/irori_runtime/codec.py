@@ -17,14 +17,16 @@ escape = os.environ.get("AWS_EXECUTION_ENV") not in (
 )
 
 
+def _refuse_constant(name):
+    raise ValueError("Out of range float values are not JSON compliant: " + name)
+
+
 class _ScannerOptions:
     strict = True
     object_hook = object_pairs_hook = None
     parse_float = float
     parse_int = int
-    parse_constant = staticmethod(
-        {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}.__getitem__
-    )
+    parse_constant = staticmethod(_refuse_constant)
 
 
 def _default(value):
@@ -60,7 +62,7 @@ def from_json(data):
             pass  # white space in front, or an error: json.loads words it (the scanner alone cannot before json is imported)
     import json
 
-    return json.loads(text)
+    return json.loads(text, parse_constant=_refuse_constant)
 
 
 def to_json(value):
