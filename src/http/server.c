@@ -164,11 +164,16 @@ static void listen_again(struct http_server *server)
     }
 }
 
-/* Out of descriptors: the kernel keeps the callers waiting, an idle connection makes room, and later we try
- * again. */
+/* Out of descriptors: the kernel keeps the callers waiting, connections that have long been idle make room,
+ * and later we try again. */
 static void pause_accepting(struct http_server *server)
 {
-    list_each(at, &server->listeners)(void) uv_poll_stop(&list_entry(at, struct listener, node)->poll);
+    int looked_at = 0, closed = 0;
+
+    list_each(at, &server->listeners)
+    {
+        (void)uv_poll_stop(&list_entry(at, struct listener, node)->poll);
+    }
     server->accept_at = uv_now(server->loop) + ACCEPT_PAUSE_MS;
     server_start_timer(server);
     list_each_safe(at, &server->clocks[CLOCK_IDLE])
