@@ -23,8 +23,8 @@ struct zip_facts {
     bool plain_bootstrap; /* a file "bootstrap" in the top folder carries no Unix mode */
 };
 
-/** Walks the central directory: refuses encryption, compression other than stored and deflate, NUL and
- * backslash in names, and too many entries. Returns CODE_OK or CODE_NOT_ZIP. */
+/** Walks the central directory: refuses encryption, devices, compression other than stored and deflate, NUL
+ * and backslash in names, and too many entries. Returns CODE_OK or CODE_NOT_ZIP. */
 enum code_status zip_scan(const void *archive, size_t len, struct zip_facts *ret_facts, struct err *err);
 
 /** Unpacks into the empty folder tree_fd; on failure what was written stays, the caller removes it. */

@@ -1,6 +1,7 @@
 #include "code/unpack_priv.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/err.h"
 
@@ -79,6 +80,7 @@ static bool read_end(const unsigned char *data, size_t len, struct directory *re
 static const char *header_fault(const unsigned char *header, size_t name_len)
 {
     uint64_t flags = little(header + 8, 2), method = little(header + 10, 2);
+    uint64_t type = little(header + 38, 4) >> 16 & S_IFMT;
 
     if (flags & (FLAG_ENCRYPTED | FLAG_STRONG))
         return "is encrypted";
@@ -86,6 +88,9 @@ static const char *header_fault(const unsigned char *header, size_t name_len)
         return "uses a compression method other than stored and deflate";
     if (memchr(header + HEADER_SIZE, '\0', name_len))
         return "has a NUL in its name";
+    /* libarchive would unpack a device or a fifo as an empty file. */
+    if (header[5] == MADE_ON_UNIX && type != 0 && type != S_IFREG && type != S_IFDIR && type != S_IFLNK)
+        return "is neither a file, a folder nor a link";
     /* libarchive would take it for a slash. */
     if (memchr(header + HEADER_SIZE, '\\', name_len))
         return "has a backslash in its name (make the archive with '/' between folders)";

@@ -7,6 +7,10 @@
 
 #include <cmocka.h>
 
+#include "auth/credentials.h"
+#include "auth/sigv4.h"
+#include "base/clock.h"
+#include "base/err.h"
 #include "fixture.h"
 #include "model/function.h"
 
@@ -534,6 +538,48 @@ static void functions_may_do_what_policies_grant(void **state)
     fixture_done(&f);
 }
 
+/* As a client takes the link: whatever it does with it, the signature must hold, and for ten minutes only. */
+static void code_links_are_signed(void **state)
+{
+    struct fixture f = { 0 };
+    struct err err = { 0 };
+    struct credentials *credentials = NULL;
+    struct sigv4_header host = { "Host", 4, "127.0.0.1:9000", 14 };
+    struct sigv4_request request = { .method = "GET", .method_len = 3, .headers = &host, .header_count = 1 };
+    struct sigv4_expect expect = { .region = "us-east-1", .service = "lambda", .skew_s = 300 };
+    struct principal principal;
+    char link[4096], message[512] = "";
+    const char *query;
+
+    (void)state;
+    fixture_open(&f);
+    assert_int_equal(credentials_open(f.data_fd, "credentials", "000000000000", "us-east-1", (unsigned)-1,
+                                      (unsigned)-1, &credentials, &err),
+                     0);
+    fixture_close(&f);
+    f.config.credentials = credentials;
+    assert_int_equal(api_open(&f.config, &f.api, &err), 0);
+    fixture_function(&f, "l", "");
+    assert_int_equal(fixture_request(&f, "GET", FN "/l", NULL), 200);
+    (void)snprintf(link, sizeof link, "%s", fixture_text(&f, "Code.Location"));
+    query = strchr(link, '?');
+    assert_non_null(query);
+    assert_memory_equal(link, "http://127.0.0.1:9000/_irori/code/", 34);
+    request.path = link + strlen("http://127.0.0.1:9000");
+    request.path_len = (size_t)(query - request.path);
+    request.query = query + 1;
+    request.query_len = strlen(query + 1);
+    expect.now_ms = clock_wall_ms();
+    if (sigv4_verify(&request, &expect, credentials, &principal, message, sizeof message) != SIGV4_OK)
+        fail_msg("%s", message);
+    assert_int_equal(principal.kind, PRINCIPAL_ROOT);
+    expect.now_ms += 601000;
+    assert_int_not_equal(sigv4_verify(&request, &expect, credentials, &principal, message, sizeof message),
+                         SIGV4_OK);
+    fixture_done(&f);
+    (void)credentials_free(credentials);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -545,6 +591,7 @@ int main(void)
         cmocka_unit_test(tags_concurrency_and_settings),
         cmocka_unit_test(functions_are_listed_in_pages),
         cmocka_unit_test(functions_may_do_what_policies_grant),
+        cmocka_unit_test(code_links_are_signed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
