@@ -149,6 +149,8 @@ int main(void)
     program = receive_setup();
     signals = block_signals();
     r = signals < 0 ? -errno : init_build_root(&step);
+    if (r == 0)
+        r = init_prepare(&step);
     if (r < 0)
         fail(&step, r);
     report(CONTROL_READY, 0, 0, "");

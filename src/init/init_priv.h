@@ -13,6 +13,9 @@ struct init_step {
 /** Turns the copied mount namespace into the sandbox's: its root, /proc, and nothing else of the host. The
  * working directory is the root to be. Returns 0 or negative errno, step naming the place. */
 int init_build_root(struct init_step *step);
+/** Sets what the program will inherit and what needs no identity yet: limits, standard input, no way back to
+ * privileges. */
+int init_prepare(struct init_step *step);
 /** Attaches the mounts of a START at their places. */
 int init_attach(const struct control_start *start, const int *fds, struct init_step *step);
 /** Gives up every privilege, for good: identity, capabilities, the system call filter. */

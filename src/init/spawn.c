@@ -18,41 +18,6 @@
 
 enum { LAST_CAPABILITY = 63, CHILD_STACK_BYTES = 32 * 1024 };
 
-int init_drop(uint32_t uid, uint32_t gid, const struct sock_fprog *filter, struct init_step *step)
-{
-    struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-    struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { { 0 } };
-
-    step->name = "identity";
-    /* By system call: a C library's own would signal threads that do not exist. */
-    if (syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, gid, gid, gid) < 0 ||
-        syscall(SYS_setresuid, uid, uid, uid) < 0)
-        return -errno;
-    step->name = "capabilities";
-    for (int cap = 0; cap <= LAST_CAPABILITY; cap++) {
-        if (prctl(PR_CAPBSET_DROP, cap) < 0 && errno != EINVAL) /* EINVAL: beyond what this kernel knows */
-            return -errno;
-    }
-    if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 ||
-        syscall(SYS_capset, &header, none) < 0)
-        return -errno;
-    step->name = "no new privileges";
-    /* The change of identity has cleared the signal for the launcher's death. */
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0 ||
-        prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
-        return -errno;
-    step->name = "system call filter";
-    return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, filter) < 0 ? -errno : 0;
-}
-
-/* ------------------------------------------------------------------ the function's process */
-
-struct child {
-    const char *const *argv, *const *env;
-    int log;
-    volatile int failure; /* errno; written by the child, which shares our memory until it executes */
-};
-
 /* Recorded on AWS, except: NPROC there follows the memory size; CORE is 1, because that alone keeps the
  * kernel from starting the host's crash handler, which would look at a hostile process with root's rights. */
 static const struct {
@@ -69,28 +34,80 @@ static const struct {
     { RLIMIT_RTPRIO, { 0, 0 } },
 };
 
-static int child_prepare(const struct child *child)
+static int set_limits(void)
 {
-    sigset_t none;
-    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-
-    if (null < 0 || dup2(null, 0) < 0 || dup2(child->log, 1) < 0 || dup2(child->log, 2) < 0 ||
-        syscall(SYS_close_range, 3U, ~0U, 0) < 0)
-        return errno;
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
         struct rlimit limit;
 
         /* Not above what the launcher has: that is what the machine allows. */
         if (getrlimit(limits[i].resource, &limit) < 0)
-            return errno;
+            return -errno;
         if (limits[i].limit.rlim_max < limit.rlim_max)
             limit.rlim_max = limits[i].limit.rlim_max;
         limit.rlim_cur =
             limits[i].limit.rlim_cur < limit.rlim_max ? limits[i].limit.rlim_cur : limit.rlim_max;
         if (setrlimit(limits[i].resource, &limit) < 0)
-            return errno;
+            return -errno;
     }
+    return 0;
+}
+
+int init_prepare(struct init_step *step)
+{
+    int null;
+
+    step->name = "capabilities";
+    for (int cap = 0; cap <= LAST_CAPABILITY; cap++) {
+        if (prctl(PR_CAPBSET_DROP, cap) < 0 && errno != EINVAL) /* EINVAL: beyond what this kernel knows */
+            return -errno;
+    }
+    step->name = "no new privileges";
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return -errno;
+    step->name = "/dev/null";
+    null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (null < 0 || dup2(null, 0) < 0 || close(null) < 0)
+        return -errno;
+    step->name = "limits";
     (void)umask(022);
+    return set_limits();
+}
+
+int init_drop(uint32_t uid, uint32_t gid, const struct sock_fprog *filter, struct init_step *step)
+{
+    struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+    struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { { 0 } };
+
+    step->name = "identity";
+    /* By system call: a C library's own would signal threads that do not exist. There are no other groups:
+     * the launcher has none. */
+    if (syscall(SYS_setresgid, gid, gid, gid) < 0 || syscall(SYS_setresuid, uid, uid, uid) < 0)
+        return -errno;
+    step->name = "capabilities";
+    if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 ||
+        syscall(SYS_capset, &header, none) < 0)
+        return -errno;
+    /* The change of identity has cleared the signal for the launcher's death. */
+    if (prctl(PR_SET_DUMPABLE, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+        return -errno;
+    step->name = "system call filter";
+    return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, filter) < 0 ? -errno : 0;
+}
+
+/* ------------------------------------------------------------------ the function's process */
+
+struct child {
+    const char *const *argv, *const *env;
+    int log;
+    volatile int failure; /* errno; written by the child, which shares our memory until it executes */
+};
+
+static int child_prepare(const struct child *child)
+{
+    sigset_t none;
+
+    if (dup2(child->log, 1) < 0 || dup2(child->log, 2) < 0 || syscall(SYS_close_range, 3U, ~0U, 0) < 0)
+        return errno;
     (void)setsid();
     sigemptyset(&none);
     if (sigprocmask(SIG_SETMASK, &none, NULL) < 0 || chdir("/var/task") < 0)

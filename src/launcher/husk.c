@@ -60,8 +60,7 @@ static _Noreturn void become_init(const struct husk_place *place, const struct e
     static char *const argv[] = { name, NULL }, *const env[] = { NULL };
     int control, log, program;
 
-    /* The group first: the cgroup namespace shall begin at it. Each takes milliseconds when the kernel must
-     * wait for other processors; that is why the launcher does not do it. */
+    /* The group first: the cgroup namespace shall begin at it. */
     for (int i = 0; i < ends->join_count; i++) {
         if (write(ends->joins[i], "0", 1) != 1)
             _exit(101);
@@ -108,12 +107,18 @@ static int open_of(pid_t pid, const char *file)
 static pid_t clone_process(const struct husk_place *place, const struct ends *ends, int *ret_pidfd)
 {
     struct clone_args args = {
-        .flags = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_PIDFD,
+        .flags =
+            (uint64_t)CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_PIDFD,
         .pidfd = (uint64_t)(uintptr_t)ret_pidfd,
         .exit_signal = SIGCHLD,
     };
+    int group = cgroup_clone_fd(place->cgroup);
     long pid;
 
+    if (group >= 0) {
+        args.flags |= (__u64)CLONE_INTO_CGROUP;
+        args.cgroup = (__u64)group;
+    }
     if (setns(place->netns, CLONE_NEWNET) < 0)
         return -errno;
     pid = syscall(SYS_clone3, &args, sizeof args);
@@ -288,6 +293,10 @@ void husk_reset(struct husk *husk)
 {
     const int fds[] = { husk->pidfd, husk->control, husk->listener, husk->log, husk->uid_map, husk->gid_map };
 
+    /* Others may hold it, too: irorid, and for a moment every process that is being made. Its successor needs
+     * the port, and nobody shall connect to it any more. */
+    if (husk->listener >= 0)
+        (void)shutdown(husk->listener, SHUT_RDWR);
     for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) {
         if (fds[i] >= 0)
             (void)close(fds[i]);

@@ -20,7 +20,8 @@ struct wire_start;
 struct husk {
     pid_t pid; /* 0 = none */
     int pidfd, control;
-    int listener, log;    /* -1 once handed on */
+    int listener;         /* of the Runtime API; shut down, not only closed, at the end */
+    int log;              /* -1 once handed on */
     int uid_map, gid_map; /* to be written at the START */
 };
 

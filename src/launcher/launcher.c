@@ -20,6 +20,7 @@
 enum {
     MAX_EVENTS = 64,
     TICK_US = 1000000,
+    LINGER_US = 10000,
     QUICK_TICK_US = 20000,
     ANNOUNCE_LATEST_US = 5000000,
     HOPELESS_FAILURES = 3
@@ -111,6 +112,16 @@ static struct slot *find_cold(const struct launcher *launcher, unsigned *ret_bre
     return found;
 }
 
+/* An environment that was just started needs the processors more than the one after it, as long as one is
+ * left for that. */
+static bool must_wait(const struct launcher *launcher)
+{
+    uint64_t now_us = clock_us();
+
+    return now_us < launcher->brew_pause_until_us ||
+           (now_us - launcher->last_request_us < LINGER_US && !list_empty(&launcher->ready));
+}
+
 /* One step towards the wanted reserve. Returns whether it did anything. */
 static bool prepare(struct launcher *launcher)
 {
@@ -118,7 +129,7 @@ static bool prepare(struct launcher *launcher)
     struct slot *slot;
     struct err err = { 0 };
 
-    if (clock_us() < launcher->brew_pause_until_us)
+    if (must_wait(launcher))
         return false;
     if (!list_empty(&launcher->brews)) {
         slot_brew(list_entry(launcher->brews.next, struct slot, brew_node));
@@ -185,8 +196,7 @@ static void loop(struct launcher *launcher)
     while (!launcher->stopping) {
         struct epoll_event events[MAX_EVENTS];
         uint64_t now_us = clock_us();
-        bool quick = !launcher->announced || !list_empty(&launcher->dead_cgroups) ||
-                     now_us < launcher->brew_pause_until_us;
+        bool quick = !launcher->announced || !list_empty(&launcher->dead_cgroups) || must_wait(launcher);
         int n = epoll_wait(launcher->epoll, events, MAX_EVENTS,
                            more    ? 0
                            : quick ? QUICK_TICK_US / 1000

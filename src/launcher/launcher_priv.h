@@ -88,7 +88,7 @@ struct launcher {
     struct list out; /* messages that irorid's socket had no room for */
     bool out_watched;
     bool announced; /* READY was sent */
-    uint64_t started_us, brew_pause_until_us;
+    uint64_t started_us, brew_pause_until_us, last_request_us;
     struct buf encoded;
     char packet[WIRE_MAX_BYTES];
 };

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "launcher/launcher_priv.h"
 #include "launcher/runtimes.h"
@@ -82,6 +83,7 @@ static void start(struct launcher *launcher, char *packet, struct wire_message *
     struct slot *slot = choose_slot(launcher);
     struct deferred *deferred;
 
+    launcher->last_request_us = clock_us();
     if (slot) {
         slot_start(slot, packet, message);
         return;

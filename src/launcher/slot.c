@@ -208,10 +208,10 @@ static void tell_started(struct slot *slot)
 
     outbox_send(slot->launcher, &message, fds, sizeof fds / sizeof *fds);
     for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) {
-        if (i != WIRE_FD_PIDFD && fds[i] >= 0)
+        if (i != WIRE_FD_PIDFD && i != WIRE_FD_LISTENER && fds[i] >= 0)
             (void)close(fds[i]);
     }
-    slot->husk.listener = slot->husk.log = -1;
+    slot->husk.log = -1;
 }
 
 static int do_launch(struct slot *slot)

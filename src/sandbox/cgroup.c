@@ -330,10 +330,11 @@ int cgroup_new(struct cgroups *groups, const char *name, struct cgroup **ret_gro
 
 int cgroup_join_fds(const struct cgroup *group, int fds[CGROUP_MAX_DIRS])
 {
-    size_t count = group->groups->ops->dir_count;
+    const struct cgroup_ops *ops = group->groups->ops;
+    size_t count = ops->join_file ? ops->dir_count : 0;
 
     for (size_t i = 0; i < count; i++) {
-        fds[i] = open_file(group->dirs[i], "cgroup.procs", O_WRONLY);
+        fds[i] = open_file(group->dirs[i], ops->join_file, O_WRONLY);
         if (fds[i] < 0) {
             int r = fds[i];
 
@@ -343,6 +344,11 @@ int cgroup_join_fds(const struct cgroup *group, int fds[CGROUP_MAX_DIRS])
         }
     }
     return (int)count;
+}
+
+int cgroup_clone_fd(const struct cgroup *group)
+{
+    return group->groups->ops->join_file ? -1 : group->dirs[0];
 }
 
 int cgroup_limit_memory(struct cgroup *group, unsigned memory_mb, struct err *err)

@@ -8,6 +8,7 @@ struct cgroup_ops {
     int version;
     size_t dir_count;
     const char *usage_file, *stat_file, *oom_file; /* in dirs[0] */
+    const char *join_file; /* in each of dirs; NULL = processes are made inside, by cgroup_clone_fd() */
     /* The instance's own group; parents are the mount points. */
     int (*prepare)(const int *parents, const int *dirs, struct err *err);
     int (*limit_processes)(const int *dirs, unsigned count, struct err *err);

@@ -77,6 +77,9 @@ const struct cgroup_ops cgroup_v1_ops = {
     .usage_file = "memory.usage_in_bytes",
     .stat_file = "memory.stat",
     .oom_file = "memory.oom_control",
+    /* Not cgroup.procs: for the only thread of a process they are the same, except that moving a whole
+     * process waits until all processors have passed a grace period (20 ms on two). */
+    .join_file = "tasks",
     .prepare = prepare_v1,
     .limit_processes = limit_processes_v1,
     .limit_memory = limit_memory_v1,

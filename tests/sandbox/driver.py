@@ -3,7 +3,6 @@ import array
 import hashlib
 import os
 import pathlib
-import re
 import select
 import shutil
 import socket
@@ -240,7 +239,7 @@ def traces(instance, data):
     tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=False).stdout
     found += [line for line in tables.splitlines() if instance in line]
     mounts = pathlib.Path("/proc/self/mountinfo").read_text()
-    found += [line for line in mounts.splitlines() if str(data) in line or "irori" in line]
+    found += [line for line in mounts.splitlines() if str(data) in line]
     for loop in pathlib.Path("/sys/block").glob("loop*/loop/backing_file"):
         try:
             if str(data) in loop.read_text():
@@ -252,12 +251,12 @@ def traces(instance, data):
             name = (process / "comm").read_text().strip()
             status = (process / "status").read_text()
             command = (process / "cmdline").read_bytes().decode(errors="replace")
+            groups = (process / "cgroup").read_text()
         except OSError:
             continue
-        uid = int(re.search(r"^Uid:\s+(\d+)", status, re.M)[1])
         if "State:\tZ" in status:
             continue
-        if f"--instance={instance}" in command or 700000 <= uid < 765536 or name == "irori-init":
+        if f"--instance={instance}" in command or f"/irori-{instance}" in groups:
             found.append(f"process {process.name} {name} {command}")
     scratch = pathlib.Path(data) / "scratch"
     if scratch.exists():
