@@ -27,7 +27,7 @@ int buf_reserve(struct buf *buf, size_t extra)
     }
     if (buf->data && buf->len + extra < buf->cap)
         return 0;
-    cap = buf->cap ? buf->cap : 64;
+    cap = buf->cap ? buf->cap : 256;
     while (cap < buf->len + extra + 1)
         cap = cap > SIZE_MAX / 2 ? buf->len + extra + 1 : cap * 2;
     if (cap > buf->max + 1)
@@ -69,12 +69,22 @@ int buf_putc(struct buf *buf, char c)
 
 int buf_vprintf(struct buf *buf, const char *format, va_list args)
 {
+    size_t room;
     va_list again;
-    int need, result;
+    int need, result = buf_reserve(buf, 1);
 
+    if (result < 0)
+        return result;
+    /* Most texts fit into what is there, and are formatted once. */
+    room = buf->cap - buf->len;
     va_copy(again, args);
-    need = vsnprintf(NULL, 0, format, again);
+    need = vsnprintf(buf->data + buf->len, room, format, again);
     va_end(again);
+    if (need >= 0 && (size_t)need < room && (size_t)need <= buf->max - buf->len) {
+        buf->len += (size_t)need;
+        return 0;
+    }
+    buf->data[buf->len] = '\0';
     if (need < 0)
         return -EINVAL;
     result = buf_reserve(buf, (size_t)need);

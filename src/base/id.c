@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-void id_random(void *out, size_t len)
+static void from_kernel(void *out, size_t len)
 {
     unsigned char *p = out;
 
@@ -21,6 +21,25 @@ void id_random(void *out, size_t len)
         p += got;
         len -= (size_t)got;
     }
+}
+
+/* Several identifiers are made per request, so they share one call to the kernel. Used bytes are wiped. */
+void id_random(void *out, size_t len)
+{
+    static _Thread_local unsigned char pool[512];
+    static _Thread_local size_t left;
+
+    if (len > sizeof pool / 4) {
+        from_kernel(out, len);
+        return;
+    }
+    if (left < len) {
+        from_kernel(pool, sizeof pool);
+        left = sizeof pool;
+    }
+    left -= len;
+    memcpy(out, pool + left, len);
+    explicit_bzero(pool + left, len);
 }
 
 void id_uuid(char out[UUID_BYTES])

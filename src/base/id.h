@@ -1,7 +1,8 @@
 #pragma once
 
 /* Random identifiers from the kernel's generator. Abort if it fails: an
- * identifier that repeats would be worse than no program. */
+ * identifier that repeats would be worse than no program. Not for use on both
+ * sides of a fork() without exec. */
 
 #include <stddef.h>
 

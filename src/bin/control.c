@@ -13,7 +13,8 @@ union ancillary {
 int control_send_launcher(int control, int launcher)
 {
     union ancillary space = { 0 };
-    struct iovec part = { .iov_base = "L", .iov_len = 1 };
+    char byte = 'L';
+    struct iovec part = { .iov_base = &byte, .iov_len = 1 };
     struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = &space, .msg_controllen = sizeof space };
     struct cmsghdr *header = CMSG_FIRSTHDR(&message);
 

@@ -97,6 +97,7 @@ static void reply_logs(struct door *door, struct http_exchange *x, const char *r
     job->tail = (size_t)number_query(request, "tail", TAIL_DEFAULT, TAIL_MAX);
     job->max = (size_t)number_query(request, "max", TAIL_MAX, TAIL_MAX);
     job->out = BUF_INIT(ANSWER_MAX_BYTES);
+    sched_flush_logs(door->config.sched);
     if (uv_queue_work(door->config.loop, &job->work, logs_work, logs_after) < 0) {
         reply_error(x, request_id, "ServiceException", "Out of memory", NULL);
         free(job);

@@ -271,7 +271,6 @@ static void complete(struct env *env, bool timed_out, const char *crash_line)
         report_crash(&report, crash_line, log);
     report_end(&report, log);
     env_log_written(env, from);
-    env_log_flush(env);
     env->init_us = 0;
     env->invocation = NULL;
     if (!invocation->answered)

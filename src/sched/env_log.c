@@ -38,10 +38,13 @@ static size_t whole_lines(const struct buf *log)
     return last ? (size_t)(last - log->data) + 1 : 0;
 }
 
+/* Written a moment later, or when it is much: not one write to a file for each invocation. */
 static void mark_dirty(struct env *env)
 {
-    if (env->log.len > 0 && list_empty(&env->dirty_node))
-        list_push_back(&env->sched->dirty, &env->dirty_node);
+    if (!list_empty(&env->dirty_node) || whole_lines(&env->log) == 0)
+        return;
+    list_push_back(&env->sched->dirty, &env->dirty_node);
+    sched_flush_soon(env->sched);
 }
 
 void env_log_flush(struct env *env)
@@ -56,8 +59,7 @@ void env_log_flush(struct env *env)
     /* A line without an end may not grow for ever. */
     if (env->log.len >= FLUSH_BYTES * 4)
         env_log_end_line(env);
-    if (env->log.len == 0)
-        list_remove(&env->dirty_node);
+    list_remove(&env->dirty_node);
     /* An idle environment keeps no buffer. */
     if (env->log.len == 0)
         buf_done(&env->log);
@@ -75,6 +77,8 @@ void env_log_written(struct env *env, size_t from)
     if (env->tail.len > env->tail.max / 2)
         buf_consume(&env->tail, env->tail.len - 8192);
     mark_dirty(env);
+    if (env->log.len > FLUSH_BYTES)
+        env_log_flush(env);
 }
 
 /* Returns the bytes read, 0 when there is nothing now or no more. */
@@ -106,8 +110,6 @@ static size_t read_once(struct env *env, bool *ret_end)
     env->log.len += (size_t)got;
     env->log.data[env->log.len] = '\0';
     env_log_written(env, from);
-    if (env->log.len > FLUSH_BYTES)
-        env_log_flush(env);
     return (size_t)got;
 }
 

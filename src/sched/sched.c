@@ -20,6 +20,7 @@ enum {
     /* An environment that has posted its result asks for the next work in well under this. */
     GRACE_MS = 3,
     TICK_MS = 250,
+    FLUSH_MS = 50,
 };
 
 /* ---- pools ---- */
@@ -364,11 +365,24 @@ void sched_invoke(struct sched *sched, const struct sched_request *request, sche
 
 static void on_tick(uv_timer_t *timer)
 {
-    struct sched *sched = timer->data;
+    memory_sample(timer->data);
+}
 
+void sched_flush_logs(struct sched *sched)
+{
     list_each_safe(at, &sched->dirty)
         env_log_flush(list_entry(at, struct env, dirty_node));
-    memory_sample(sched);
+}
+
+static void on_flush(uv_timer_t *timer)
+{
+    sched_flush_logs(timer->data);
+}
+
+void sched_flush_soon(struct sched *sched)
+{
+    if (!uv_is_active((uv_handle_t *)&sched->flush) && !uv_is_closing((uv_handle_t *)&sched->flush))
+        (void)uv_timer_start(&sched->flush, on_flush, FLUSH_MS, 0);
 }
 
 struct sched *sched_new(const struct sched_config *config)
@@ -384,8 +398,9 @@ struct sched *sched_new(const struct sched_config *config)
     list_init(&sched->lru);
     list_init(&sched->dirty);
     (void)uv_timer_init(config->loop, &sched->tick);
-    sched->tick.data = sched;
-    sched->open_handles = 1;
+    (void)uv_timer_init(config->loop, &sched->flush);
+    sched->tick.data = sched->flush.data = sched;
+    sched->open_handles = 2;
     (void)uv_timer_start(&sched->tick, on_tick, TICK_MS, TICK_MS);
     uv_unref((uv_handle_t *)&sched->tick);
     return sched;
@@ -396,7 +411,7 @@ bool sched_ready(const struct sched *sched)
     return sched->ready && sched->link;
 }
 
-static void on_tick_closed(uv_handle_t *handle)
+static void on_timer_closed(uv_handle_t *handle)
 {
     struct sched *sched = handle->data;
 
@@ -442,7 +457,9 @@ void sched_stop(struct sched *sched, void (*on_stopped)(void *ctx), void *ctx)
         else if (env->state != LIFE_STOPPING && env->state != LIFE_DEAD)
             env_evict(env);
     }
-    uv_close((uv_handle_t *)&sched->tick, on_tick_closed);
+    sched_flush_logs(sched);
+    uv_close((uv_handle_t *)&sched->tick, on_timer_closed);
+    uv_close((uv_handle_t *)&sched->flush, on_timer_closed);
 }
 
 struct sched *sched_free(struct sched *sched)

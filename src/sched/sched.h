@@ -93,5 +93,8 @@ typedef void (*sched_done_fn)(const struct sched_result *result, void *ctx);
 
 void sched_invoke(struct sched *sched, const struct sched_request *request, sched_done_fn done, void *ctx);
 
+/** Writes what environments have logged up to now, so that a reader of the logs finds it. */
+void sched_flush_logs(struct sched *sched);
+
 /** {"environments":[...]} for `irori ps`. */
 void sched_list(const struct sched *sched, struct buf *out);

@@ -136,7 +136,8 @@ struct sched {
     bool ready, stopping;
     void (*on_stopped)(void *ctx);
     void *stopped_ctx;
-    uv_timer_t tick;       /* log flush and memory, while there are environments */
+    uv_timer_t tick;       /* memory */
+    uv_timer_t flush;      /* of logs, while dirty is not empty */
     unsigned open_handles;
 };
 
@@ -149,6 +150,7 @@ void sched_env_released(struct env *env);           /* dead, and its handles clo
 void sched_answer(struct sched *sched, struct invocation *invocation, const struct sched_result *result);
 struct invocation *sched_invocation_free(struct sched *sched, struct invocation *invocation);
 void sched_check_stopped(struct sched *sched);
+void sched_flush_soon(struct sched *sched);             /* something is in sched->dirty */
 void sched_on_ready(struct sched *sched);               /* the launcher's READY has come */
 
 /* pictures.c */
