@@ -118,6 +118,16 @@ static void on_control(void *owner)
     slot_event(slot, SLOT_ON_HUSK_ENDING);
 }
 
+/* Closing does not end the watch: irorid holds the same pidfd, and it would be readable for ever. */
+static void reset_husk(struct slot *slot)
+{
+    if (slot->husk.pidfd >= 0)
+        (void)epoll_ctl(slot->launcher->epoll, EPOLL_CTL_DEL, slot->husk.pidfd, NULL);
+    if (slot->husk.control >= 0)
+        (void)epoll_ctl(slot->launcher->epoll, EPOLL_CTL_DEL, slot->husk.control, NULL);
+    husk_reset(&slot->husk);
+}
+
 static void on_pidfd(void *owner)
 {
     struct slot *slot = owner;
@@ -128,7 +138,7 @@ static void on_pidfd(void *owner)
     /* Its last words may still be unread. */
     if (was == HUSK_RUNNING)
         on_control(slot);
-    husk_reset(&slot->husk);
+    reset_husk(slot);
     slot->dying_since_us = 0;
     if (was == HUSK_BREWING) {
         if (!slot->why.code)
@@ -442,7 +452,7 @@ struct slot *slot_free(struct slot *slot)
         husk_kill(&slot->husk);
         (void)husk_reap(&slot->husk);
     }
-    husk_reset(&slot->husk);
+    reset_husk(slot);
     (void)cgroup_remove(slot->cgroup);
     list_remove(&slot->node);
     (void)close(slot->netns);
