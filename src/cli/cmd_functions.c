@@ -157,12 +157,8 @@ static int run_rm(struct cli *cli, int argc, char **argv)
 
     if (status >= 0)
         return status;
-    if (!yes && isatty(STDIN_FILENO) != 1) {
-        (void)err_set(&err, ERR_INVALID, 0, "without a terminal to ask on, irori rm needs --yes");
-        (void)cli_fail(cli, &err);
-        return EXIT_USAGE;
-    }
-    if (!yes && !confirm(&words))
+    /* A script has been asked by its author. */
+    if (!yes && cli->terminal_err && isatty(STDIN_FILENO) == 1 && !confirm(&words))
         return EXIT_FAILED;
     for (size_t i = 0; i < words.count; i++) {
         if (remove_function(cli, words.list[i], &err) < 0)
@@ -178,6 +174,7 @@ const struct cli_command cmd_rm = {
     .name = "rm",
     .usage = "irori rm NAME... [--yes]",
     .summary = "delete functions",
-    .details = "Deletes the functions with all versions, aliases, URLs and permissions. Asks first.",
+    .details = "Deletes the functions with all versions, aliases, URLs and permissions. Asks first, when on "
+               "a terminal.",
     .run = run_rm,
 };

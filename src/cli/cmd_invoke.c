@@ -195,11 +195,18 @@ static int run(struct cli *cli, int argc, char **argv)
     struct words words;
     struct err err = { 0 };
     int status =
-        cli_begin(cli, &cmd_invoke, options, sizeof options / sizeof options[0], argc, argv, 1, 1, &words);
+        cli_begin(cli, &cmd_invoke, options, sizeof options / sizeof options[0], argc, argv, 1, 2, &words);
 
     if (status >= 0)
         return status;
     invoke.name = words.list[0];
+    if (words.count == 2 && invoke.payload) {
+        (void)err_set(&err, ERR_INVALID, 0, "the payload was given twice");
+        (void)cli_fail(cli, &err);
+        return EXIT_USAGE;
+    }
+    if (words.count == 2)
+        invoke.payload = words.list[1];
     if (send_invoke(cli, &invoke, &response, &err) < 0)
         return cli_fail(cli, &err);
     return print_response(cli, &invoke, &response);
@@ -207,7 +214,7 @@ static int run(struct cli *cli, int argc, char **argv)
 
 const struct cli_command cmd_invoke = {
     .name = "invoke",
-    .usage = "irori invoke NAME [--payload JSON|@FILE|-] [options]",
+    .usage = "irori invoke NAME [JSON|@FILE|-] [options]",
     .summary = "call a function and print its result",
     .details = "The exit status is 1 when the function failed.\n"
                "--json prints statusCode, functionError, executedVersion, payload and logTail.",

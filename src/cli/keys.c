@@ -95,12 +95,12 @@ static int from_data(struct cli *cli, const char *data, struct keys *keys, struc
     if (!text) {
         result = err_set(err, ERR_DENIED, errno, "cannot read %s", path);
         if (result == -EACCES)
-            cli_hint(cli,
-                     "the keys are their owner's alone. Run this with sudo, or give yourself a copy:\n"
-                     "  mkdir -p ~/.aws && sudo cat %s | tee -a ~/.aws/credentials >/dev/null && chmod 600 "
-                     "~/.aws/credentials\n"
-                     "and leave out --data",
-                     path);
+            cli_hint(
+                cli,
+                "the keys are their owner's alone. Run this with sudo, or give yourself a copy%s:\n"
+                "  mkdir -p ~/.aws && sudo sed -n '/^\\[irori\\]/,$p' %s >> ~/.aws/credentials && chmod 600 "
+                "~/.aws/credentials",
+                cli->data ? " and leave out --data" : "", path);
         return result;
     }
     if (keys_read(text, NULL, keys) < 0)

@@ -93,7 +93,9 @@ static int zip_entries(const struct walk *walk, int folder_fd, struct buf *out, 
 
     if (!archive)
         return err_set(err, ERR_SYSTEM, ENOMEM, "zip");
+    /* Without padding to a tape's block. */
     if (archive_write_set_format_zip(archive) != ARCHIVE_OK ||
+        archive_write_set_bytes_in_last_block(archive, 1) != ARCHIVE_OK ||
         archive_write_open(archive, out, NULL, on_write, NULL) != ARCHIVE_OK)
         result = archive_failed(archive, out, "", err);
     for (size_t i = 0; i < walk->count && result == 0; i++)

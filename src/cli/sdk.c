@@ -185,6 +185,22 @@ static void oldest_python(struct install *install)
     }
 }
 
+/* Functions cannot write beside the files, so what is not compiled now would be compiled at every cold start.
+ * Not all files compile under all versions, and without this all still works: its failure is no failure. */
+static void compile_python(const struct install *install, const char *target)
+{
+    for (size_t i = 0; runtime_ids[i]; i++) {
+        const cJSON *entry = runtime_entry(install->runtimes, runtime_ids[i]);
+        const char *python = json_text(entry, "path", "");
+        const char *const arguments[] = { python, "-m", "compileall", "-q", target, NULL };
+
+        if (!text_starts(runtime_ids[i], "python") || python[0] == '\0')
+            continue;
+        cli_note(install->cli, "Compiling for %s", runtime_ids[i]);
+        (void)run_program(arguments, true);
+    }
+}
+
 static int install_python(struct install *install, struct err *err)
 {
     const char *arguments[MAX_ARGUMENTS] = { NULL };
@@ -222,6 +238,7 @@ static int install_python(struct install *install, struct err *err)
     result = run_program(arguments, !install->cli->terminal_err);
     if (result != 0)
         return err_set(err, ERR_SYSTEM, result < 0 ? -result : 0, "pip failed (exit status %d)", result);
+    compile_python(install, target);
     return finish_temporary(install, "python", "python", err);
 }
 
