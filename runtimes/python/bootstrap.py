@@ -28,9 +28,8 @@ def arrange_path(runtime_dir):
 
 def do_as_site_would(given):
     """The parts of `site` that programs notice: exit(), quit(), help(), and a sitecustomize on PYTHONPATH."""
-    import builtins
-
     import _sitebuiltins
+    import builtins
 
     builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D (i.e. EOF)")
     builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D (i.e. EOF)")
