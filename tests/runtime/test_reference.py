@@ -37,7 +37,7 @@ require('module')._extensions['.node'] = (module) => { module.exports = {
 
 
 def skip(reason):
-    warnings.warn(f"reference client not compared: {reason}")
+    warnings.warn(f"reference client not compared: {reason}", stacklevel=2)
     pytest.skip(reason)
 
 
