@@ -84,8 +84,8 @@ bool call_answer_empty(struct call *call);
 void call_changed(struct call *call, const char *name, bool settle);
 /** First (from n = 0 on: next) value of a query parameter, decoded into out. False when there is none. */
 bool call_query(struct call *call, const char *name, unsigned n, struct buf *out);
-/** Unpacks the archive of member ZipFile of code, outside of any lock. */
-bool call_take_code(struct call *call, const cJSON *code);
+/** Unpacks the archive of member ZipFile of code, outside of any lock, and drops the member. */
+bool call_take_code(struct call *call, cJSON *code);
 /** A member, NULL when it is absent or null. */
 const cJSON *call_member(const cJSON *object, const char *name);
 const char *call_text(const cJSON *object, const char *name);

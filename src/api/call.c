@@ -124,7 +124,7 @@ static bool refuse_code(struct call *call, enum code_status status)
     return false;
 }
 
-bool call_take_code(struct call *call, const cJSON *code)
+bool call_take_code(struct call *call, cJSON *code)
 {
     const char *text = call_text(code, "ZipFile");
     size_t len = text ? strlen(text) : 0;
@@ -144,6 +144,8 @@ bool call_take_code(struct call *call, const cJSON *code)
         (void)err_set(&call->err, ERR_SYSTEM, -result, "cannot decode the archive");
         return call_failed(call);
     }
+    /* As large as the archive, and of no use any more while that is unpacked. */
+    cJSON_DeleteItemFromObjectCaseSensitive(code, "ZipFile");
     if (!refuse_code(call, code_add(call->api->config.code_fd, archive.data ? archive.data : "", archive.len,
                                     &call->package, &call->err)))
         return false;

@@ -141,7 +141,7 @@ bool create_function_prepare(struct call *call)
     if (!call->document)
         return call_failed(call);
     if (!settings_apply(call, call->body, name, call->document) ||
-        !call_take_code(call, call_member(call->body, "Code")))
+        !call_take_code(call, cJSON_GetObjectItemCaseSensitive(call->body, "Code")))
         return false;
     settings_set_code(call->document, &call->package);
     settings_touch(call->document);
@@ -270,6 +270,10 @@ static bool answer_version(struct call *call, bool whole)
         return false;
     fine = find_version(call, &function, qualifier, &version);
     if (fine) {
+        /* A transition whose second half failed (a full disk) would last until the next start: whoever waits
+         * for it tries again. */
+        if (version.pending || version.update == STORE_UPDATE_IN_PROGRESS)
+            call_changed(call, function.name, true);
         fine =
             call_answer(call, 200,
                         whole ? function_answer(call, &function, &version)

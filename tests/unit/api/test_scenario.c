@@ -176,6 +176,29 @@ static void a_function_lives_a_whole_life(void **state)
     fixture_done(&f);
 }
 
+/* Waiting for a function is enough to bring a transition to its end that was left half done. */
+static void a_transition_left_half_done_goes_on(void **state)
+{
+    struct fixture f = { 0 };
+    struct function *picture;
+
+    (void)state;
+    fixture_open(&f);
+    create(&f, "w", "");
+    picture = api_settle(f.api, "w");
+    assert_int_equal(fixture_request(&f, "GET", FN "/w", NULL), 200);
+    assert_string_equal(fixture_text(&f, "Configuration.State"), "Pending");
+    assert_true(f.response.settle);
+    fixture_settle(&f, "w");
+    /* The first half's other half comes late. */
+    api_settled(f.api, "w", picture->sequence);
+    (void)function_unref(picture);
+    assert_int_equal(fixture_request(&f, "GET", FN "/w", NULL), 200);
+    assert_string_equal(fixture_text(&f, "Configuration.State"), "Active");
+    assert_false(f.response.settle);
+    fixture_done(&f);
+}
+
 static void what_was_stored_survives_and_transitions_end(void **state)
 {
     struct fixture f = { 0 };
@@ -584,6 +607,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_function_lives_a_whole_life),
+        cmocka_unit_test(a_transition_left_half_done_goes_on),
         cmocka_unit_test(what_was_stored_survives_and_transitions_end),
         cmocka_unit_test(versions_are_published_and_found_unchanged),
         cmocka_unit_test(aliases_follow_their_rules),
