@@ -55,7 +55,9 @@ struct api_response {
     int file_fd;                       /* >= 0: the body is this file instead (owned by the caller then) */
     char changed[API_MAX_CHANGED][65]; /* function names whose picture must be swapped before answering */
     size_t changed_count;
-    bool settle; /* call api_settle(changed[0]) after answering */
+    /* Call api_settle(changed[0]) after answering. Also set by GetFunction and its configuration while a
+     * transition is on its way: one whose second half failed is tried again by whoever waits for it. */
+    bool settle;
 };
 
 /** Opens DIR/irori.db (made if missing), migrates, ends interrupted updates. config copied, its pointers
