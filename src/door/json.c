@@ -1,16 +1,21 @@
-#include <errno.h>
-#include <stdint.h>
-#include <string.h>
-
-#include "base/buf.h"
 #include "base/text.h"
 #include "door/json_priv.h"
+#include <errno.h>
+#include <stdint.h>
 
 /* Any byte of word below n (n <= 128), marked in its top bit; bytes from 0x80 on are not marked (Mycroft). */
 #define ONES         UINT64_C(0x0101010101010101)
 #define HIGHS        UINT64_C(0x8080808080808080)
 #define BELOW(w, n)  (((w)-ONES * (n)) & ~(w)&HIGHS)
 #define EQUALS(w, c) BELOW((w) ^ (ONES * (c)), 1)
+
+int json_end(struct buf *out)
+{
+    if (out->failed || buf_reserve(out, 0) < 0)
+        return -EMSGSIZE;
+    out->data[out->len] = '\0';
+    return 0;
+}
 
 size_t json_plain_run(const char *text, size_t len)
 {
@@ -82,9 +87,9 @@ static void put_escaped(struct buf *out, unsigned char c)
     char letter = short_escape(c);
 
     if (letter)
-        (void)buf_append(out, (char[]){ '\\', letter }, 2);
+        json_put(out, (char[]){ '\\', letter }, 2);
     else
-        (void)buf_append(out, (char[]){ '\\', 'u', '0', '0', hex[c >> 4], hex[c & 15] }, 6);
+        json_put(out, (char[]){ '\\', 'u', '0', '0', hex[c >> 4], hex[c & 15] }, 6);
 }
 
 /* The inside of a JSON string. */
@@ -105,14 +110,14 @@ static void put_text(struct buf *out, const char *text, size_t len)
                 continue;
             }
         }
-        (void)buf_append(out, text + start, i - start);
+        json_put(out, text + start, i - start);
         if (step == 0)
-            (void)buf_puts(out, "\xef\xbf\xbd");
+            json_put(out, "\xef\xbf\xbd", 3);
         else
             put_escaped(out, (unsigned char)text[i]);
         start = ++i;
     }
-    (void)buf_append(out, text + start, len - start);
+    json_put(out, text + start, len - start);
 }
 
 int json_put_string(struct buf *out, const char *text, size_t len)
@@ -120,9 +125,10 @@ int json_put_string(struct buf *out, const char *text, size_t len)
     /* At once what will be needed at least: growing in steps would copy a large body several times. */
     if (buf_reserve(out, len + 2) < 0)
         return -EMSGSIZE;
-    (void)buf_putc(out, '"');
+    json_put_char(out, '"');
     put_text(out, text, len);
-    return buf_putc(out, '"');
+    json_put_char(out, '"');
+    return json_end(out);
 }
 
 void json_skip_space(struct json_reader *reader)
@@ -395,15 +401,15 @@ int json_put_decoded(struct buf *out, struct json_slice raw)
         size_t len = 0, n;
         char bytes[4];
 
-        (void)buf_append(out, raw.at + i, plain);
+        json_put(out, raw.at + i, plain);
         i += plain;
         if (!mark)
             break;
         n = decode_escape(mark, raw.len - i, bytes, &len);
-        (void)(n > 0 ? buf_append(out, bytes, n) : buf_puts(out, "\xef\xbf\xbd"));
+        json_put(out, n > 0 ? bytes : "\xef\xbf\xbd", n > 0 ? n : 3);
         i += len;
     }
-    return out->failed ? -EMSGSIZE : 0;
+    return json_end(out);
 }
 
 /* Copies a string with its quotes; each escape is decoded and written anew where it has to be. */
@@ -411,14 +417,14 @@ static void put_string_anew(struct buf *out, struct json_slice raw)
 {
     size_t i = 0;
 
-    (void)buf_putc(out, '"');
+    json_put_char(out, '"');
     while (i < raw.len) {
         const char *mark = memchr(raw.at + i, '\\', raw.len - i);
         size_t plain = mark ? (size_t)(mark - raw.at) - i : raw.len - i;
         size_t len = 0, n;
         char bytes[4];
 
-        (void)buf_append(out, raw.at + i, plain);
+        json_put(out, raw.at + i, plain);
         i += plain;
         if (!mark)
             break;
@@ -426,10 +432,10 @@ static void put_string_anew(struct buf *out, struct json_slice raw)
         if (n > 0)
             put_text(out, bytes, n);
         else
-            (void)buf_append(out, mark, len); /* has no other form */
+            json_put(out, mark, len); /* has no other form */
         i += len;
     }
-    (void)buf_putc(out, '"');
+    json_put_char(out, '"');
 }
 
 int json_put_compact(struct buf *out, const char *json, size_t len)
@@ -450,8 +456,8 @@ int json_put_compact(struct buf *out, const char *json, size_t len)
 
             while (reader.at < reader.end && *reader.at != '"' && (unsigned char)*reader.at > ' ')
                 reader.at++;
-            (void)buf_append(out, start, (size_t)(reader.at - start));
+            json_put(out, start, (size_t)(reader.at - start));
         }
     }
-    return out->failed ? -EMSGSIZE : 0;
+    return json_end(out);
 }

@@ -4,8 +4,29 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 
-struct buf;
+#include "base/buf.h"
+
+/* As buf_append(), but inline while there is room, since events are made of many small pieces; what is
+ * written so has no NUL behind it until json_end(). */
+static inline void json_put(struct buf *out, const void *data, size_t len)
+{
+    if (len < out->cap - out->len) {
+        memcpy(out->data + out->len, data, len);
+        out->len += len;
+    } else {
+        (void)buf_append(out, data, len);
+    }
+}
+
+static inline void json_put_char(struct buf *out, char c)
+{
+    json_put(out, &c, 1);
+}
+
+/** Ends a text made with json_put(). Returns 0, or -EMSGSIZE when some of it did not fit. */
+int json_end(struct buf *out);
 
 /** Bytes from text on that are neither quote, backslash, control character nor beyond ASCII. */
 size_t json_plain_run(const char *text, size_t len);

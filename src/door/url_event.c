@@ -11,12 +11,14 @@
 #include "http/parser.h"
 
 enum {
-    FEW_PARAMS = 32, /* as many need no memory of their own */
+    FEW_PARAMS = 32,     /* as many need no memory of their own */
+    LIKELY_BYTES = 3000, /* of an event without query and body */
 };
 
-static void put(struct buf *out, const char *text)
+/* Inline, so that the lengths of the many constants are constants. */
+static inline void put(struct buf *out, const char *text)
 {
-    (void)buf_append(out, text, strlen(text));
+    json_put(out, text, strlen(text));
 }
 
 static void put_string(struct buf *out, const char *text)
@@ -42,12 +44,12 @@ static void put_number(struct buf *out, uint64_t value)
         digits[--n] = (char)('0' + value % 10);
         value /= 10;
     } while (value > 0);
-    (void)buf_append(out, digits + n, sizeof digits - n);
+    json_put(out, digits + n, sizeof digits - n);
 }
 
 static void put_two(struct buf *out, unsigned value)
 {
-    (void)buf_append(out, (char[]){ (char)('0' + value / 10 % 10), (char)('0' + value % 10) }, 2);
+    json_put(out, (char[]){ (char)('0' + value / 10 % 10), (char)('0' + value % 10) }, 2);
 }
 
 /* dd/Mon/yyyy:HH:mm:ss +0000, without the C library's time zone machinery: this is done for every event. */
@@ -66,15 +68,15 @@ static void put_clf_time(struct buf *out, uint64_t now_ms)
     unsigned month = from_march < 10 ? from_march + 2 : from_march - 10; /* 0 = January */
 
     put_two(out, of_year - (153 * from_march + 2) / 5 + 1);
-    (void)buf_putc(out, '/');
-    (void)buf_append(out, months + (size_t)month * 3, 3);
-    (void)buf_putc(out, '/');
+    json_put_char(out, '/');
+    json_put(out, months + (size_t)month * 3, 3);
+    json_put_char(out, '/');
     put_number(out, era * 400 + year + (month < 2));
-    (void)buf_putc(out, ':');
+    json_put_char(out, ':');
     put_two(out, of_day / 3600);
-    (void)buf_putc(out, ':');
+    json_put_char(out, ':');
     put_two(out, of_day / 60 % 60);
-    (void)buf_putc(out, ':');
+    json_put_char(out, ':');
     put_two(out, of_day % 60);
     put(out, " +0000");
 }
@@ -116,7 +118,8 @@ static void put_lower(struct buf *out, struct http_slice name)
 {
     char *to;
 
-    if (buf_append(out, name.at, name.len) < 0)
+    json_put(out, name.at, name.len);
+    if (out->failed)
         return;
     to = out->data + out->len - name.len;
     for (size_t i = 0; i < name.len; i++) {
@@ -170,12 +173,12 @@ static void put_headers(const struct url_event *event, struct buf *out)
     if (request->chunked) { /* the function gets the body whole, so it gets its length */
         put(out, ",\"content-length\":\"");
         put_number(out, request->body_len);
-        (void)buf_putc(out, '"');
+        json_put_char(out, '"');
     }
     put_member(out, "x-forwarded-for", event->source_ip);
     put(out, ",\"x-forwarded-port\":\"");
     put_number(out, event->port);
-    (void)buf_putc(out, '"');
+    json_put_char(out, '"');
     put_member(out, "x-forwarded-proto", event->scheme);
     if (event->trace_id)
         put_member(out, "x-amzn-trace-id", event->trace_id);
@@ -183,7 +186,7 @@ static void put_headers(const struct url_event *event, struct buf *out)
         put_member(out, "x-amzn-tls-version", event->tls_version);
     if (event->tls_cipher)
         put_member(out, "x-amzn-tls-cipher-suite", event->tls_cipher);
-    (void)buf_putc(out, '}');
+    json_put_char(out, '}');
 }
 
 /* Appends the cookies of one header. Returns how many there are now. */
@@ -217,7 +220,7 @@ static void put_cookies(const struct http_request *request, struct buf *out)
             count = put_cookie_header(out, request->headers[i].value, count);
     }
     if (count > 0)
-        (void)buf_putc(out, ']');
+        json_put_char(out, ']');
 }
 
 /* --- query
@@ -320,7 +323,7 @@ static void put_params(struct buf *out, const struct param *params, size_t count
         put(out, first ? ",\"queryStringParameters\":{" : ",");
         first = false;
         (void)json_put_string(out, text + params[i].key, params[i].key_len);
-        (void)buf_putc(out, ':');
+        json_put_char(out, ':');
         (void)json_put_string(out, text + params[i].value, params[i].value_len);
         while (params[at].next != at && !out->failed) {
             size_t comma = --out->len;
@@ -331,7 +334,7 @@ static void put_params(struct buf *out, const struct param *params, size_t count
         }
     }
     if (!first)
-        (void)buf_putc(out, '}');
+        json_put_char(out, '}');
 }
 
 /* Returns 0 or -ENOMEM. */
@@ -397,7 +400,7 @@ static void put_http(const struct url_event *event, struct buf *out)
         put(out, ",\"userAgent\":");
         (void)json_put_string(out, agent->at, agent->len);
     }
-    (void)buf_putc(out, '}');
+    json_put_char(out, '}');
 }
 
 static void put_context(const struct url_event *event, struct buf *out)
@@ -415,7 +418,7 @@ static void put_context(const struct url_event *event, struct buf *out)
     put_clf_time(out, event->now_ms);
     put(out, "\",\"timeEpoch\":");
     put_number(out, event->now_ms);
-    (void)buf_putc(out, '}');
+    json_put_char(out, '}');
 }
 
 /* Whether a body of this type is delivered as text; spec: everything else is not, also when it looks like
@@ -448,9 +451,9 @@ static void put_body(const struct http_request *request, struct buf *out)
         if (is_text) {
             (void)json_put_string(out, request->body, request->body_len);
         } else {
-            (void)buf_putc(out, '"');
+            json_put_char(out, '"');
             (void)text_base64_encode(request->body, request->body_len, out);
-            (void)buf_putc(out, '"');
+            json_put_char(out, '"');
         }
     }
     put(out, is_text ? ",\"isBase64Encoded\":false}" : ",\"isBase64Encoded\":true}");
@@ -459,7 +462,10 @@ static void put_body(const struct http_request *request, struct buf *out)
 int url_event_write(const struct url_event *event, struct buf *out)
 {
     const struct http_request *request = event->request;
+    size_t likely = LIKELY_BYTES + request->query.len * 2 + request->body_len * 4 / 3;
+    size_t room = out->max - out->len;
 
+    (void)buf_reserve(out, likely < room ? likely : room);
     put(out, "{\"version\":\"2.0\",\"routeKey\":\"$default\",\"rawPath\":");
     put_path(event, out);
     put(out, ",\"rawQueryString\":");
@@ -470,5 +476,5 @@ int url_event_write(const struct url_event *event, struct buf *out)
         return -ENOMEM;
     put_context(event, out);
     put_body(request, out);
-    return out->failed ? -EMSGSIZE : 0;
+    return json_end(out);
 }
