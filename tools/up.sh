@@ -47,13 +47,13 @@ $run "$build/irori" runtimes sdk --data "$data" || echo "(without them, function
 say "4. The example function"
 "$build/irori" deploy examples/warmstart --name warmstart --url --data "$data" --endpoint "$endpoint" --json >"$data/.up.json" 2>"$data/.up.err" ||
     { cat "$data/.up.err" >&2; exit 1; }
-url=$(python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))["functionUrl"])' "$data/.up.json")
+url=$(python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))["url"])' "$data/.up.json")
 # Not every machine resolves *.localhost, so curl is told.
 host=$(echo "$url" | sed 's,^http://\([^/:]*\).*,\1,')
 port=${listen##*:}
 call() {
     curl -sS --resolve "$host:$port:127.0.0.1" -w '\n%{time_total}' "$url?message=$1" |
-        { IFS= read -r answer; IFS= read -r seconds; printf '   %-46s %s ms\n' "$answer" "$(awk "BEGIN { printf \"%.1f\", $seconds * 1000 }")"; }
+        { IFS= read -r answer; IFS= read -r seconds || :; printf '   %-46s %s ms\n' "$answer" "$(awk "BEGIN { printf \"%.1f\", $seconds * 1000 }")"; }
 }
 echo "deployed: $url"
 

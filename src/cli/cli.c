@@ -15,16 +15,10 @@ static const struct cli_command cmd_serve = {
     .usage = "irori serve [--listen ADDRESS:PORT] [--data DIR] [--config FILE]",
     .summary = "run the server in the foreground",
 };
-static const struct cli_command cmd_dbproxy = {
-    .name = "dbproxy",
-    .usage = "irori dbproxy --listen HOST:PORT --target URL",
-    .summary = "run the database proxy in the foreground",
-};
-
 /* In the order in which a newcomer needs them. */
 static const struct cli_command *const commands[] = {
     &cmd_serve, &cmd_deploy, &cmd_invoke,   &cmd_logs,   &cmd_ps,      &cmd_ls,
-    &cmd_url,   &cmd_rm,     &cmd_runtimes, &cmd_doctor, &cmd_dbproxy,
+    &cmd_url,   &cmd_rm,     &cmd_runtimes, &cmd_doctor,
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0], GLOBAL_COUNT = 5 };
 
