@@ -51,13 +51,14 @@ static void on_wire(void *owner)
     requests_read(launcher);
 }
 
-/* The supervisor never writes: readable means it is gone. */
+/* The supervisor never writes: the end of the pipe means that it is gone. */
 static void on_supervisor(void *owner)
 {
     struct launcher *launcher = owner;
     char byte;
+    ssize_t n = read(launcher->config->supervisor_fd, &byte, 1);
 
-    if (read(launcher->config->supervisor_fd, &byte, 1) <= 0 && errno != EAGAIN && errno != EINTR)
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
         launcher->stopping = true;
 }
 

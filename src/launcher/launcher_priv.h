@@ -40,7 +40,7 @@ struct slot {
     uint64_t env_id;
     char *packet; /* START or RESTART; owned, message points into it */
     struct wire_message message;
-    bool frozen;
+    bool frozen, limited; /* limited: in CPU */
     uint64_t volume_id; /* 0 = none yet */
     bool volume_asked;  /* it is being made */
     int volume_mount;   /* for the next START; -1 = none */

@@ -67,7 +67,7 @@ static void forget_environment(struct slot *slot)
     slot->packet = NULL;
     list_remove(&slot->env_node);
     slot->env_id = 0;
-    slot->frozen = false;
+    slot->frozen = slot->limited = false;
 }
 
 /* ------------------------------------------------------------------ husks */
@@ -233,8 +233,9 @@ static int do_launch(struct slot *slot)
 
     slot->failure = WIRE_FAIL_SYSTEM;
     r = cgroup_limit_memory(slot->cgroup, start->memory_mb, &slot->why);
-    if (r == 0)
+    if (r == 0 && (start->cpu_millis > 0 || slot->limited))
         r = cgroup_limit_cpu(slot->cgroup, start->cpu_millis, &slot->why);
+    slot->limited = start->cpu_millis > 0;
     if (r == 0)
         r = mounts_open(launcher, start, slot->volume_mount, &mounts, &slot->failure, &slot->why);
     if (r == 0)
@@ -260,6 +261,10 @@ static void do_kill(struct slot *slot)
     }
     slot->dying_since_us = clock_us();
     husk_kill(&slot->husk);
+    /* Dying takes processor time, too: a thousand processes would need minutes of a small share. */
+    if (slot->limited)
+        (void)cgroup_limit_cpu(slot->cgroup, 0, NULL);
+    slot->limited = false;
     /* A frozen process of a v1 group does not even die. */
     if (slot->frozen)
         (void)cgroup_freeze(slot->cgroup, false, NULL);
@@ -397,8 +402,12 @@ void slot_limit_cpu(struct slot *slot, unsigned millis)
 {
     struct err err;
 
-    if (slot->cgroup && slot->state.life == SLOT_RUNNING && cgroup_limit_cpu(slot->cgroup, millis, &err) < 0)
+    if (slot->state.life != SLOT_RUNNING || slot->state.husk != HUSK_RUNNING)
+        return;
+    if (cgroup_limit_cpu(slot->cgroup, millis, &err) < 0)
         log_error("slot %u: %s", slot->index, err.text);
+    else
+        slot->limited = millis > 0;
 }
 
 void slot_tick(struct slot *slot, uint64_t now_us)
