@@ -27,9 +27,9 @@ static enum verdict either(enum verdict a, enum verdict b)
     return a == UNKNOWN || b == UNKNOWN ? UNKNOWN : NO;
 }
 
-static char fold(char c, bool nocase)
+static int fold(char c, bool nocase)
 {
-    return nocase && c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+    return nocase && c >= 'A' && c <= 'Z' ? c + 32 : c;
 }
 
 /* '*' is any run, '?' any one byte; goes back to the last star only, so it cannot explode. */
@@ -75,27 +75,32 @@ static bool arn_like(const char *pattern, const char *text)
     return true;
 }
 
+/* What value says as a string; NULL when it is none. */
+static const char *string_of(const cJSON *value)
+{
+    if (value && cJSON_IsString(value))
+        return value->valuestring;
+    if (value && cJSON_IsBool(value))
+        return cJSON_IsTrue(value) ? "true" : "false";
+    return NULL;
+}
+
 /* A string, or each element of a list of them, is handed to one(); the answers are joined with "or". */
 static enum verdict any_of(const cJSON *value, enum verdict (*one)(const char *text, const void *ctx),
                            const void *ctx)
 {
+    const char *text = string_of(value);
     const cJSON *element = NULL;
     enum verdict verdict = NO;
 
-    if (cJSON_IsString(value))
-        return one(value->valuestring, ctx);
-    if (cJSON_IsBool(value))
-        return one(cJSON_IsTrue(value) ? "true" : "false", ctx);
+    if (text)
+        return one(text, ctx);
     if (!cJSON_IsArray(value))
         return UNKNOWN;
     cJSON_ArrayForEach(element, value)
     {
-        if (cJSON_IsString(element))
-            verdict = either(verdict, one(element->valuestring, ctx));
-        else if (cJSON_IsBool(element))
-            verdict = either(verdict, one(cJSON_IsTrue(element) ? "true" : "false", ctx));
-        else
-            verdict = either(verdict, UNKNOWN);
+        text = string_of(element);
+        verdict = either(verdict, text ? one(text, ctx) : UNKNOWN);
     }
     return verdict;
 }
@@ -150,11 +155,12 @@ static enum verdict service_names(const char *text, const void *ctx)
 
 static enum verdict principal_matches(const cJSON *value, const struct policy_question *question)
 {
+    const char *text = string_of(value);
     const cJSON *member = NULL;
     enum verdict verdict = NO;
 
-    if (cJSON_IsString(value))
-        return strcmp(value->valuestring, "*") == 0 ? YES : UNKNOWN;
+    if (text)
+        return strcmp(text, "*") == 0 ? YES : UNKNOWN;
     if (!cJSON_IsObject(value))
         return UNKNOWN;
     cJSON_ArrayForEach(member, value)
@@ -317,20 +323,22 @@ static void judge_statement(const cJSON *statement, const struct policy_question
                             struct decision *decision)
 {
     const cJSON *members[MEMBER_COUNT] = { NULL };
+    const char *effect;
     enum verdict verdict;
     bool whole;
 
     if (!cJSON_IsObject(statement))
         return;
     whole = read_members(statement, members);
-    if (!cJSON_IsString(members[EFFECT]))
+    effect = string_of(members[EFFECT]);
+    if (!effect)
         return;
     verdict = statement_applies(members, question);
     if (!whole)
         verdict = both(verdict, UNKNOWN);
-    if (strcmp(members[EFFECT]->valuestring, "Deny") == 0)
+    if (strcmp(effect, "Deny") == 0)
         decision->denied = decision->denied || verdict != NO;
-    else if (strcmp(members[EFFECT]->valuestring, "Allow") == 0)
+    else if (strcmp(effect, "Allow") == 0)
         decision->allowed = decision->allowed || verdict == YES;
 }
 

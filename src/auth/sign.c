@@ -12,7 +12,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 
-enum { MAX_CANONICAL_BYTES = 4 * 1024 * 1024, MAX_NAMES_BYTES = 8192 };
+enum { MAX_CANONICAL_BYTES = 4 * 1024 * 1024, MAX_NAMES_BYTES = 8192, MAX_QUERY_BYTES = 64 * 1024 };
 
 /* Headers that clients do not sign: proxies and libraries add, change or drop them. */
 static bool is_unsignable(const char *name, size_t len)
@@ -50,7 +50,7 @@ static void list_names(const struct sigv4_header *headers, size_t count, struct 
         for (size_t k = 0; k < header->name_len; k++) {
             char c = header->name[k];
 
-            (void)buf_putc(out, c >= 'A' && c <= 'Z' ? (char)(c + 32) : c);
+            (void)buf_putc(out, (char)(c >= 'A' && c <= 'Z' ? c + 32 : c));
         }
     }
 }
@@ -133,7 +133,7 @@ static void add_text(struct buf *query, const char *name, const char *value)
 int sigv4_presign(const struct sigv4_request *request, const struct sigv4_key *key, const char *region,
                   const char *service, uint64_t now_ms, uint32_t expires_s, struct buf *out)
 {
-    AUTO_BUF struct buf query = BUF_INIT(64 * 1024), credential = BUF_INIT(1024);
+    AUTO_BUF struct buf query = BUF_INIT(MAX_QUERY_BYTES), credential = BUF_INIT(1024);
     char stamp[SIGV4_STAMP_BYTES], hash[SIGV4_HEX_BYTES], signature[SIGV4_HEX_BYTES], expires[16];
     struct sigv4_scope scope = { stamp, region, service };
     struct sigv4_request whole = *request;

@@ -17,7 +17,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 
-enum { MAX_PRESIGNED_S = 604800, MAX_QUERY_VALUE = 4096 };
+enum { MAX_PRESIGNED_S = 604800, MAX_QUERY_VALUE = 4096, MAX_CANONICAL_BYTES = 4 * 1024 * 1024 };
 
 static const char text_invalid_token[] = "The security token included in the request is invalid.";
 static const char text_mismatch[] = "The request signature we calculated does not match the signature you "
@@ -604,7 +604,7 @@ static bool compute(struct verify *verify, struct credentials *credentials,
         payload_hash.data, payload_hash.len
     };
     /* The caller's limits hold for the request; three times is what encoding can add. */
-    AUTO_BUF struct buf text = BUF_INIT(4 * 1024 * 1024);
+    AUTO_BUF struct buf text = BUF_INIT(MAX_CANONICAL_BYTES);
     unsigned char key[SIGV4_HASH_BYTES];
     bool done;
 

@@ -17,10 +17,10 @@ static const struct cli_command cmd_serve = {
 };
 /* In the order in which a newcomer needs them. */
 static const struct cli_command *const commands[] = {
-    &cmd_serve, &cmd_deploy, &cmd_invoke,   &cmd_logs,   &cmd_ps,      &cmd_ls,
-    &cmd_url,   &cmd_rm,     &cmd_runtimes, &cmd_doctor,
+    &cmd_serve, &cmd_deploy, &cmd_invoke, &cmd_logs,     &cmd_ps,
+    &cmd_ls,    &cmd_url,    &cmd_rm,     &cmd_runtimes, &cmd_doctor,
 };
-enum { COMMAND_COUNT = sizeof commands / sizeof commands[0], GLOBAL_COUNT = 5 };
+enum { COMMAND_COUNT = sizeof commands / sizeof commands[0], GLOBAL_COUNT = 5, MAX_HELP_BYTES = 64 * 1024 };
 
 static void global_options(struct cli *cli, struct option options[GLOBAL_COUNT])
 {
@@ -45,7 +45,7 @@ static void print(FILE *to, struct buf *text)
 
 static void print_help(struct cli *cli, FILE *to)
 {
-    AUTO_BUF struct buf text = BUF_INIT(64 * 1024);
+    AUTO_BUF struct buf text = BUF_INIT(MAX_HELP_BYTES);
     struct option globals[GLOBAL_COUNT];
 
     global_options(cli, globals);
@@ -60,10 +60,10 @@ static void print_help(struct cli *cli, FILE *to)
     print(to, &text);
 }
 
-static void print_command_help(struct cli *cli, const struct cli_command *command,
-                               const struct option *options, size_t count)
+static void print_command_help(struct cli *cli, const struct cli_use *use)
 {
-    AUTO_BUF struct buf text = BUF_INIT(64 * 1024);
+    AUTO_BUF struct buf text = BUF_INIT(MAX_HELP_BYTES);
+    const struct cli_command *command = use->command;
     struct option globals[GLOBAL_COUNT];
 
     global_options(cli, globals);
@@ -71,38 +71,46 @@ static void print_command_help(struct cli *cli, const struct cli_command *comman
                      command->summary + 1);
     if (command->details)
         (void)buf_printf(&text, "\n%s\n", command->details);
-    if (count > 0) {
+    if (use->option_count > 0) {
         (void)buf_puts(&text, "\nOptions:\n");
-        options_help(options, count, &text);
+        options_help(use->options, use->option_count, &text);
     }
     (void)buf_puts(&text, "\nOptions of every command:\n");
     options_help(globals, GLOBAL_COUNT, &text);
     print(stdout, &text);
 }
 
-int cli_begin(struct cli *cli, const struct cli_command *command, const struct option *options, size_t count,
-              int argc, char **argv, size_t least, size_t most, struct words *ret_words)
+int cli_misuse(struct cli *cli, const struct cli_command *command, const char *format, ...)
 {
-    struct option globals[GLOBAL_COUNT];
-    struct option_tables tables = { options, globals, count, GLOBAL_COUNT };
     struct err err = { 0 };
-    int result;
+    va_list args;
 
-    global_options(cli, globals);
-    result = options_parse(&tables, argc, argv, false, ret_words, &err);
-    if (result >= 0 && cli->help) {
-        print_command_help(cli, command, options, count);
-        return EXIT_OK;
-    }
-    if (result >= 0 && (ret_words->count < least || ret_words->count > most))
-        result =
-            err_set(&err, ERR_INVALID, 0, "%s",
-                    ret_words->count < least ? "an argument is missing" : "there are too many arguments");
-    if (result >= 0)
-        return -1;
+    va_start(args, format);
+    (void)vsnprintf(err.text, sizeof err.text, format, args);
+    va_end(args);
     cli_hint(cli, "usage: %s\nirori %s --help tells more", command->usage, command->name);
     (void)cli_fail(cli, &err);
     return EXIT_USAGE;
+}
+
+int cli_begin(struct cli *cli, const struct cli_use *use, int argc, char **argv, struct words *ret_words)
+{
+    struct option globals[GLOBAL_COUNT];
+    struct option_tables tables = { use->options, globals, use->option_count, GLOBAL_COUNT };
+    struct err err = { 0 };
+
+    global_options(cli, globals);
+    if (options_parse(&tables, argc, argv, false, ret_words, &err) < 0)
+        return cli_misuse(cli, use->command, "%s", err.text);
+    if (cli->help) {
+        print_command_help(cli, use);
+        return EXIT_OK;
+    }
+    if (ret_words->count < use->least)
+        return cli_misuse(cli, use->command, "an argument is missing");
+    if (ret_words->count > use->most)
+        return cli_misuse(cli, use->command, "'%.60s' is one argument too many", ret_words->list[use->most]);
+    return -1;
 }
 
 size_t cli_distance(const char *a, const char *b, size_t limit)
@@ -153,17 +161,12 @@ static int unknown_command(struct cli *cli, const char *name)
 
 static int run_command(struct cli *cli, int argc, char **argv)
 {
-    struct err err = { 0 };
-
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
         if (strcmp(argv[0], commands[i]->name) != 0)
             continue;
         if (commands[i]->run)
             return commands[i]->run(cli, argc - 1, argv + 1);
-        (void)err_set(&err, ERR_INVALID, 0, "'%s' must be the first argument", argv[0]);
-        cli_hint(cli, "usage: %s", commands[i]->usage);
-        (void)cli_fail(cli, &err);
-        return EXIT_USAGE;
+        return cli_misuse(cli, commands[i], "'%s' must be the first argument", argv[0]);
     }
     return unknown_command(cli, argv[0]);
 }

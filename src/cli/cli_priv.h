@@ -35,10 +35,18 @@ struct cli_command {
 extern const struct cli_command cmd_deploy, cmd_invoke, cmd_logs, cmd_ps, cmd_ls, cmd_url, cmd_rm,
     cmd_runtimes, cmd_doctor;
 
-/** Reads a command's options, with the global ones, and its least to most words. Returns -1 to go on, else
- * the exit status: --help was answered or the use is wrong. */
-int cli_begin(struct cli *cli, const struct cli_command *command, const struct option *options, size_t count,
-              int argc, char **argv, size_t least, size_t most, struct words *ret_words);
+struct cli_use {
+    const struct cli_command *command;
+    const struct option *options;
+    size_t option_count;
+    size_t least, most; /* words */
+};
+/** Reads a command's options, with the global ones, and its words. Returns -1 to go on, else the exit status:
+ * --help was answered or the use is wrong. */
+int cli_begin(struct cli *cli, const struct cli_use *use, int argc, char **argv, struct words *ret_words);
+/** Tells of a wrong use; returns EXIT_USAGE. */
+int cli_misuse(struct cli *cli, const struct cli_command *command, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /** Prints err and the hint on standard error; returns EXIT_FAILED. */
 int cli_fail(struct cli *cli, const struct err *err);

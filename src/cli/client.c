@@ -16,6 +16,8 @@
 #include "cli/keys.h"
 
 enum {
+    MAX_URL_BYTES = 16 * 1024,
+    MAX_LOG_BYTES = 64 * 1024,
     MAX_BODY_BYTES = 64 * 1024 * 1024,
     MAX_SIGNED_BYTES = 64 * 1024,
     CONNECT_TIMEOUT_S = 5,
@@ -326,8 +328,8 @@ static int transport_error(struct cli *cli, CURLcode code, struct err *err)
 int client_send(struct cli *cli, const struct request *request, struct response *ret_response,
                 struct err *err)
 {
-    AUTO_BUF struct buf url = BUF_INIT(16 * 1024);
-    struct response response = { .body = BUF_INIT(MAX_BODY_BYTES), .log_result = BUF_INIT(64 * 1024) };
+    AUTO_BUF struct buf url = BUF_INIT(MAX_URL_BYTES);
+    struct response response = { .body = BUF_INIT(MAX_BODY_BYTES), .log_result = BUF_INIT(MAX_LOG_BYTES) };
     struct curl_slist *headers = NULL;
     int result = make_client(cli, err), percent = -1;
     CURLcode code = CURLE_OUT_OF_MEMORY;

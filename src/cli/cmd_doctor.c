@@ -236,7 +236,7 @@ static int run(struct cli *cli, int argc, char **argv)
     AUTO_JSON *json = cJSON_CreateObject();
     struct doctor doctor = { .cli = cli, .checks = cJSON_AddArrayToObject(json, "checks") };
     struct words words;
-    int status = cli_begin(cli, &cmd_doctor, NULL, 0, argc, argv, 0, 0, &words);
+    int status = cli_begin(cli, &(struct cli_use){ &cmd_doctor, NULL, 0, 0, 0 }, argc, argv, &words);
 
     if (status >= 0)
         return status;

@@ -65,11 +65,15 @@ static void print_functions(struct cli *cli, const cJSON *functions)
     (void)fputs(text.data ? text.data : "", stdout);
 }
 
+struct item {
+    cJSON *json;
+};
+
 static int compare_names(const void *left, const void *right)
 {
-    const cJSON *const *a = left, *const *b = right;
+    const struct item *a = left, *b = right;
 
-    return strcmp(json_text(*a, "FunctionName", ""), json_text(*b, "FunctionName", ""));
+    return strcmp(json_text(a->json, "FunctionName", ""), json_text(b->json, "FunctionName", ""));
 }
 
 /* The service promises no order; people want one. */
@@ -77,15 +81,15 @@ static int sort_functions(cJSON *json, struct err *err)
 {
     cJSON *list = cJSON_GetObjectItemCaseSensitive(json, "functions");
     size_t count = (size_t)cJSON_GetArraySize(list);
-    AUTO_FREE cJSON **items = calloc(count + 1, sizeof(cJSON *));
+    AUTO_FREE struct item *items = calloc(count + 1, sizeof *items);
 
     if (!items)
         return err_set(err, ERR_SYSTEM, ENOMEM, "list of functions");
     for (size_t i = 0; i < count; i++)
-        items[i] = cJSON_DetachItemFromArray(list, 0);
+        items[i].json = cJSON_DetachItemFromArray(list, 0);
     qsort(items, count, sizeof *items, compare_names);
     for (size_t i = 0; i < count; i++)
-        (void)cJSON_AddItemToArray(list, items[i]);
+        (void)cJSON_AddItemToArray(list, items[i].json);
     return 0;
 }
 
@@ -95,7 +99,7 @@ static int run_ls(struct cli *cli, int argc, char **argv)
     cJSON *functions = cJSON_AddArrayToObject(json, "functions");
     struct words words;
     struct err err = { 0 };
-    int status = cli_begin(cli, &cmd_ls, NULL, 0, argc, argv, 0, 0, &words);
+    int status = cli_begin(cli, &(struct cli_use){ &cmd_ls, NULL, 0, 0, 0 }, argc, argv, &words);
 
     if (status >= 0)
         return status;
@@ -153,7 +157,7 @@ static int run_rm(struct cli *cli, int argc, char **argv)
     cJSON *removed = cJSON_AddArrayToObject(json, "removed");
     struct words words;
     struct err err = { 0 };
-    int status = cli_begin(cli, &cmd_rm, options, 1, argc, argv, 1, WORDS_MAX, &words);
+    int status = cli_begin(cli, &(struct cli_use){ &cmd_rm, options, 1, 1, WORDS_MAX }, argc, argv, &words);
 
     if (status >= 0)
         return status;

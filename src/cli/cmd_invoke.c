@@ -9,7 +9,12 @@
 #include "cli/cli_priv.h"
 #include "cli/client.h"
 
-enum { MAX_PAYLOAD_BYTES = 8 * 1024 * 1024, INVOKE_TIMEOUT_S = 960, MAX_CONTEXT_BYTES = 16 * 1024 };
+enum {
+    MAX_PAYLOAD_BYTES = 8 * 1024 * 1024,
+    INVOKE_TIMEOUT_S = 960,
+    MAX_CONTEXT_BYTES = 16 * 1024,
+    MAX_LOG_BYTES = 64 * 1024
+};
 
 struct invoke {
     const char *name, *payload, *qualifier, *context;
@@ -158,7 +163,7 @@ static int print_json(const struct response *response, const char *log)
 
 static int print_response(struct cli *cli, const struct invoke *invoke, const struct response *response)
 {
-    AUTO_BUF struct buf log = BUF_INIT(64 * 1024);
+    AUTO_BUF struct buf log = BUF_INIT(MAX_LOG_BYTES);
     bool failed = response->function_error[0] != '\0';
     int status = EXIT_OK;
 
@@ -195,16 +200,14 @@ static int run(struct cli *cli, int argc, char **argv)
     struct words words;
     struct err err = { 0 };
     int status =
-        cli_begin(cli, &cmd_invoke, options, sizeof options / sizeof options[0], argc, argv, 1, 2, &words);
+        cli_begin(cli, &(struct cli_use){ &cmd_invoke, options, sizeof options / sizeof options[0], 1, 2 },
+                  argc, argv, &words);
 
     if (status >= 0)
         return status;
     invoke.name = words.list[0];
-    if (words.count == 2 && invoke.payload) {
-        (void)err_set(&err, ERR_INVALID, 0, "the payload was given twice");
-        (void)cli_fail(cli, &err);
-        return EXIT_USAGE;
-    }
+    if (words.count == 2 && invoke.payload)
+        return cli_misuse(cli, &cmd_invoke, "the payload was given twice");
     if (words.count == 2)
         invoke.payload = words.list[1];
     if (send_invoke(cli, &invoke, &response, &err) < 0)

@@ -197,7 +197,8 @@ static int run(struct cli *cli, int argc, char **argv)
     struct words words;
     struct err err = { 0 };
     int status =
-        cli_begin(cli, &cmd_logs, options, sizeof options / sizeof options[0], argc, argv, 1, 1, &words);
+        cli_begin(cli, &(struct cli_use){ &cmd_logs, options, sizeof options / sizeof options[0], 1, 1 },
+                  argc, argv, &words);
 
     if (status >= 0)
         return status;

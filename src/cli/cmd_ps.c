@@ -4,6 +4,8 @@
 #include "cli/client.h"
 #include "cli/table.h"
 
+enum { MAX_TABLE_BYTES = 16 * 1024 * 1024 };
+
 static void age_cell(struct table *table, double ms)
 {
     if (ms < 1000)
@@ -18,7 +20,7 @@ static void age_cell(struct table *table, double ms)
 
 static void print_environments(struct cli *cli, const cJSON *environments)
 {
-    AUTO_BUF struct buf text = BUF_INIT(16 * 1024 * 1024);
+    AUTO_BUF struct buf text = BUF_INIT(MAX_TABLE_BYTES);
     AUTO_TABLE struct table table;
     const cJSON *at = NULL;
 
@@ -47,7 +49,7 @@ static int run(struct cli *cli, int argc, char **argv)
     const cJSON *environments;
     struct words words;
     struct err err = { 0 };
-    int status = cli_begin(cli, &cmd_ps, NULL, 0, argc, argv, 0, 0, &words);
+    int status = cli_begin(cli, &(struct cli_use){ &cmd_ps, NULL, 0, 0, 0 }, argc, argv, &words);
 
     if (status >= 0)
         return status;

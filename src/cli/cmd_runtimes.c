@@ -10,6 +10,8 @@
 #include "cli/sdk.h"
 #include "cli/table.h"
 
+enum { MAX_TABLE_BYTES = 1024 * 1024 };
+
 const char *const runtime_ids[] = {
     "nodejs18.x", "nodejs20.x", "nodejs22.x", "nodejs24.x",   "python3.9",       "python3.10", "python3.11",
     "python3.12", "python3.13", "python3.14", "provided.al2", "provided.al2023", NULL,
@@ -50,7 +52,7 @@ static void how_to_add(const struct cli *cli, const char *id, char *out, size_t 
 
 static void print_table(struct cli *cli, const cJSON *json)
 {
-    AUTO_BUF struct buf text = BUF_INIT(1024 * 1024);
+    AUTO_BUF struct buf text = BUF_INIT(MAX_TABLE_BYTES);
     AUTO_TABLE struct table table;
     bool missing = false;
 
@@ -123,18 +125,14 @@ static int run(struct cli *cli, int argc, char **argv)
     AUTO_JSON *json = NULL;
     struct words words;
     struct err err = { 0 };
-    int status = cli_begin(cli, &cmd_runtimes, options, 1, argc, argv, 0, 1, &words);
+    int status = cli_begin(cli, &(struct cli_use){ &cmd_runtimes, options, 1, 0, 1 }, argc, argv, &words);
 
     if (status >= 0)
         return status;
     if (words.count == 1 && strcmp(words.list[0], "sdk") == 0)
         return install_sdk(cli, again);
-    if (words.count == 1) {
-        cli_hint(cli, "usage: %s", cmd_runtimes.usage);
-        (void)err_set(&err, ERR_INVALID, 0, "there is no '%.60s' of runtimes", words.list[0]);
-        (void)cli_fail(cli, &err);
-        return EXIT_USAGE;
-    }
+    if (words.count == 1)
+        return cli_misuse(cli, &cmd_runtimes, "there is no '%.60s' of runtimes", words.list[0]);
     if (server_runtimes(cli, &json, &err) < 0)
         return cli_fail(cli, &err);
     if (cli->json)

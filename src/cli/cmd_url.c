@@ -73,15 +73,12 @@ static int run(struct cli *cli, int argc, char **argv)
     };
     struct words words;
     struct err err = { 0 };
-    int status = cli_begin(cli, &cmd_url, options, 2, argc, argv, 1, 1, &words), result;
+    int status = cli_begin(cli, &(struct cli_use){ &cmd_url, options, 2, 1, 1 }, argc, argv, &words), result;
 
     if (status >= 0)
         return status;
-    if (create && delete) {
-        (void)err_set(&err, ERR_INVALID, 0, "--create and --delete exclude each other");
-        (void)cli_fail(cli, &err);
-        return EXIT_USAGE;
-    }
+    if (create && delete)
+        return cli_misuse(cli, &cmd_url, "--create and --delete exclude each other");
     if (create)
         result = open_url(cli, words.list[0], &err, &status);
     else if (delete)

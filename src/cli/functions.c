@@ -21,17 +21,27 @@ bool function_name_ok(const char *name)
     return len > 0 && len < FUNCTION_NAME_BYTES && strspn(name, good) == len;
 }
 
-static int call(struct cli *cli, const char *method, const char *prefix, const char *name, const char *suffix,
-                const char *body, cJSON **ret_json, struct err *err)
+/* A call about one function. */
+struct call {
+    const char *method, *prefix, *suffix; /* around the name, in the path */
+    const char *body;                     /* JSON; NULL: none */
+};
+
+static const char functions_path[] = "/2015-03-31/functions/";
+static const char urls_path[] = "/2021-10-31/functions/";
+
+static int send_call(struct cli *cli, const char *name, const struct call *call, cJSON **ret_json,
+                     struct err *err)
 {
     AUTO_BUF struct buf path = BUF_INIT(MAX_PATH_BYTES);
-    struct request request = { .method = method, .path = client_path(&path, prefix, name, suffix) };
+    struct request request = { .method = call->method,
+                               .path = client_path(&path, call->prefix, name, call->suffix) };
 
     if (!request.path)
         return err_set(err, ERR_INVALID, 0, "the name is too long");
-    if (body) {
-        request.body = body;
-        request.body_len = strlen(body);
+    if (call->body) {
+        request.body = call->body;
+        request.body_len = strlen(call->body);
         request.headers[0] = "Content-Type: application/json";
     }
     return client_call(cli, &request, ret_json, err);
@@ -39,7 +49,8 @@ static int call(struct cli *cli, const char *method, const char *prefix, const c
 
 int function_get(struct cli *cli, const char *name, cJSON **ret_json, struct err *err)
 {
-    int result = call(cli, "GET", "/2015-03-31/functions/", name, "/configuration", NULL, ret_json, err);
+    int result =
+        send_call(cli, name, &(struct call){ "GET", functions_path, "/configuration", NULL }, ret_json, err);
 
     if (result < 0 && err->code == ERR_NOT_FOUND)
         cli_hint(cli, "irori ls lists the functions");
@@ -97,7 +108,7 @@ int function_wait(struct cli *cli, const char *name, cJSON **ret_json, struct er
 static int url_call(struct cli *cli, const char *method, const char *name, const char *body, cJSON **ret_json,
                     struct err *err)
 {
-    return call(cli, method, "/2021-10-31/functions/", name, "/url", body, ret_json, err);
+    return send_call(cli, name, &(struct call){ method, urls_path, "/url", body }, ret_json, err);
 }
 
 int function_url_get(struct cli *cli, const char *name, cJSON **ret_json, struct err *err)
@@ -120,7 +131,7 @@ static int allow_everybody(struct cli *cli, const char *name, struct err *err)
                    "{\"StatementId\":\"%s\",\"Action\":\"lambda:InvokeFunctionUrl\",\"Principal\":\"*\","
                    "\"FunctionUrlAuthType\":\"NONE\"}",
                    url_statement);
-    result = call(cli, "POST", "/2015-03-31/functions/", name, "/policy", body, NULL, err);
+    result = send_call(cli, name, &(struct call){ "POST", functions_path, "/policy", body }, NULL, err);
     /* The statement is there from an earlier time. */
     if (result < 0 && err->code == ERR_CONFLICT) {
         *err = (struct err){ 0 };
@@ -155,7 +166,7 @@ int function_url_close(struct cli *cli, const char *name, struct err *err)
     if (result < 0)
         return result;
     (void)snprintf(suffix, sizeof suffix, "/policy/%s", url_statement);
-    result = call(cli, "DELETE", "/2015-03-31/functions/", name, suffix, NULL, NULL, err);
+    result = send_call(cli, name, &(struct call){ "DELETE", functions_path, suffix, NULL }, NULL, err);
     /* Nobody had been let in. */
     if (result < 0 && err->code == ERR_NOT_FOUND) {
         *err = (struct err){ 0 };

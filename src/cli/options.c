@@ -66,7 +66,7 @@ static int parse_option(const struct option_tables *tables, int argc, char **arg
     bool is_long = argument[1] == '-';
     const char *name = argument + 2, *equals = is_long ? strchr(name, '=') : NULL;
     size_t len = equals ? (size_t)(equals - name) : strlen(name);
-    const struct option *option = find(tables, name, len, is_long ? '\0' : argument[1]);
+    const struct option *option = is_long ? find(tables, name, len, '\0') : find(tables, "", 0, argument[1]);
     const char *value = is_long ? (equals ? equals + 1 : NULL) : (argument[2] != '\0' ? argument + 2 : NULL);
     int result;
 

@@ -126,7 +126,7 @@ static void leave_utf8(locale_t utf8, locale_t before)
 static int zip_folder(struct cli *cli, int folder_fd, struct buf *out, struct err *err)
 {
     struct walk walk = { 0 };
-    int result = walk_folder(cli, folder_fd, &walk, err);
+    int result = walk_folder(folder_fd, &walk, err);
     locale_t before, utf8;
 
     if (result == 0 && walk.count == 0)

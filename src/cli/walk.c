@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,6 @@
 
 #include "base/cleanup.h"
 #include "base/err.h"
-#include "cli/cli_priv.h"
 #include "cli/package.h"
 
 void walk_done(struct walk *walk)
@@ -93,75 +93,87 @@ static int read_link(int dir_fd, const char *name, struct walk_entry *entry, str
     return entry->target ? 0 : err_set(err, ERR_SYSTEM, ENOMEM, "list of files");
 }
 
-static int visit_folder(struct cli *cli, int folder_fd, const char *path, unsigned depth, struct walk *walk,
-                        struct err *err);
+/* A folder that is being listed. */
+struct level {
+    int fd;
+    const char *path; /* "" at the top */
+    unsigned depth;
+};
 
-static int visit(struct cli *cli, int dir_fd, const char *name, struct walk_entry *entry, unsigned depth,
-                 struct walk *walk, struct err *err)
+static int visit_folder(const struct level *level, struct walk *walk, struct err *err);
+
+static int visit_below(const struct level *level, const char *name, const char *path, struct walk *walk,
+                       struct err *err)
+{
+    AUTO_FD int fd = openat(level->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+    if (fd < 0)
+        return err_set(err, ERR_SYSTEM, errno, "open %.250s", path);
+    return visit_folder(&(struct level){ fd, path, level->depth + 1 }, walk, err);
+}
+
+static int visit(const struct level *level, const char *name, struct walk_entry *entry, struct walk *walk,
+                 struct err *err)
 {
     struct stat info;
     int result = 0;
 
-    if (fstatat(dir_fd, name, &info, AT_SYMLINK_NOFOLLOW) < 0)
+    if (fstatat(level->fd, name, &info, AT_SYMLINK_NOFOLLOW) < 0)
         return err_set(err, ERR_SYSTEM, errno, "look at %.250s", entry->path);
     entry->mode = info.st_mode;
     if (S_ISLNK(info.st_mode)) {
-        result = read_link(dir_fd, name, entry, err);
-    } else if (S_ISREG(info.st_mode)) {
+        result = read_link(level->fd, name, entry, err);
+    } else if (S_ISDIR(info.st_mode)) {
+        result = visit_below(level, name, entry->path, walk, err);
+    } else if (!S_ISREG(info.st_mode)) {
+        (void)fprintf(stderr, "irori: %s is no file, folder or link: left out\n", entry->path);
+        return 0;
+    } else {
         entry->size = info.st_size;
         walk->total += info.st_size;
         if (walk->total > PACKAGE_MAX_UNZIPPED_BYTES)
             return err_set(err, ERR_LIMIT, 0,
                            "the folder holds more than %d MB, Lambda's limit for unzipped code",
                            PACKAGE_MAX_UNZIPPED_BYTES / 1000000);
-    } else if (S_ISDIR(info.st_mode)) {
-        AUTO_FD int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-
-        if (fd < 0)
-            return err_set(err, ERR_SYSTEM, errno, "open %.250s", entry->path);
-        result = visit_folder(cli, fd, entry->path, depth + 1, walk, err);
-    } else {
-        (void)fprintf(stderr, "irori: %s is no file, folder or link: left out\n", entry->path);
-        return 0;
     }
     return result < 0 ? result : add(walk, entry, err);
 }
 
-static int visit_name(struct cli *cli, int folder_fd, const char *path, const char *name, unsigned depth,
-                      struct walk *walk, struct err *err)
+static int visit_name(const struct level *level, const char *name, struct walk *walk, struct err *err)
 {
     struct walk_entry entry = { 0 };
     int result = 0;
 
-    if (asprintf(&entry.path, "%s%s%s", path, path[0] != '\0' ? "/" : "", name) < 0)
+    if (asprintf(&entry.path, "%s%s%s", level->path, level->path[0] != '\0' ? "/" : "", name) < 0)
         return err_set(err, ERR_SYSTEM, ENOMEM, "list of files");
     if (strlen(entry.path) > PACKAGE_MAX_PATH_BYTES)
         result = err_set(err, ERR_LIMIT, 0, "the path %.200s... is too long", entry.path);
     else if (!is_excluded(entry.path))
-        result = visit(cli, folder_fd, name, &entry, depth, walk, err);
+        result = visit(level, name, &entry, walk, err);
     free(entry.path);
     free(entry.target);
     return result;
 }
 
-static int visit_folder(struct cli *cli, int folder_fd, const char *path, unsigned depth, struct walk *walk,
-                        struct err *err)
+static int visit_folder(const struct level *level, struct walk *walk, struct err *err)
 {
-    int fd = dup(folder_fd), result = 0;
+    int fd = dup(level->fd), result = 0;
     DIR *folder = fd < 0 ? NULL : fdopendir(fd);
     const struct dirent *entry;
 
     if (!folder) {
-        result = err_set(err, ERR_SYSTEM, errno, "open %.250s", path[0] != '\0' ? path : "the folder");
+        result = err_set(err, ERR_SYSTEM, errno, "open %.250s",
+                         level->path[0] != '\0' ? level->path : "the folder");
         if (fd >= 0)
             (void)close(fd);
         return result;
     }
-    if (depth > PACKAGE_MAX_DEPTH)
-        result = err_set(err, ERR_LIMIT, 0, "%.250s lies more than %d folders deep", path, PACKAGE_MAX_DEPTH);
+    if (level->depth > PACKAGE_MAX_DEPTH)
+        result = err_set(err, ERR_LIMIT, 0, "%.250s lies more than %d folders deep", level->path,
+                         PACKAGE_MAX_DEPTH);
     while (result == 0 && (entry = readdir(folder))) {
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            result = visit_name(cli, folder_fd, path, entry->d_name, depth, walk, err);
+            result = visit_name(level, entry->d_name, walk, err);
     }
     (void)closedir(folder);
     return result;
@@ -174,9 +186,9 @@ static int compare_entries(const void *left, const void *right)
     return strcmp(a->path, b->path);
 }
 
-int walk_folder(struct cli *cli, int folder_fd, struct walk *walk, struct err *err)
+int walk_folder(int folder_fd, struct walk *walk, struct err *err)
 {
-    int result = visit_folder(cli, folder_fd, "", 0, walk, err);
+    int result = visit_folder(&(struct level){ folder_fd, "", 0 }, walk, err);
 
     if (result == 0 && walk->count > 0)
         qsort(walk->entries, walk->count, sizeof *walk->entries, compare_entries);

@@ -5,7 +5,6 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-struct cli;
 struct err;
 
 struct walk_entry {
@@ -21,7 +20,7 @@ struct walk {
 };
 
 /** Lists what is below folder_fd. Sockets and the like are left out with a warning. */
-int walk_folder(struct cli *cli, int folder_fd, struct walk *walk, struct err *err);
+int walk_folder(int folder_fd, struct walk *walk, struct err *err);
 void walk_done(struct walk *walk);
 
 /** Pure: whether a link at path ("a/b/link") to target stays inside the folder. */
