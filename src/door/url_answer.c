@@ -19,7 +19,8 @@ enum {
 static const char default_type[] = "Content-Type: application/json\r\n";
 
 /* clang-format off */
-/* The platform writes these itself, and some of them frame the answer: the function's go out under another name. */
+/* The platform writes these itself, and some of them frame the answer: the function's go out under another
+ * name. */
 static const char *const owned_by_platform[] = {
     "connection", "content-length", "date", "keep-alive", "proxy-connection", "server", "te", "trailer",
     "transfer-encoding", "upgrade", "x-amzn-requestid", "x-amzn-trace-id",
@@ -305,11 +306,13 @@ static int structured_headers(struct url_answer *answer, struct json_slice heade
 
 static int structured_cookies(struct url_answer *answer, struct json_slice cookies)
 {
-    struct json_reader reader = { .at = cookies.at, .end = cookies.at + cookies.len };
+    struct json_reader reader = { 0 };
     struct json_slice value;
 
     if (is_null(cookies))
         return 0;
+    reader.at = cookies.at;
+    reader.end = cookies.at + cookies.len;
     if (!json_take(&reader, '['))
         return -EINVAL;
     if (json_take(&reader, ']'))

@@ -87,13 +87,13 @@ static void put_clf_time(struct buf *out, uint64_t now_ms)
 /* clang-format off */
 #define NAME(text) { text, sizeof text - 1 }
 
-/* Not handed on as they came: hop-by-hop ones, cookies (an own member), and those that the platform writes itself and
- * that a caller must not be able to forge. */
+/* Not handed on as they came: hop-by-hop ones, cookies (an own member), and those that the platform writes itself
+ * and that a caller must not be able to forge. */
 static const struct http_slice not_forwarded[] = {
     NAME("connection"), NAME("keep-alive"), NAME("proxy-connection"), NAME("proxy-authenticate"),
     NAME("proxy-authorization"), NAME("te"), NAME("trailer"), NAME("transfer-encoding"), NAME("upgrade"),
-    NAME("cookie"), NAME("host"), NAME("x-forwarded-for"), NAME("x-forwarded-port"), NAME("x-forwarded-proto"),
-    NAME("x-amzn-trace-id"), NAME("x-amzn-tls-version"), NAME("x-amzn-tls-cipher-suite"),
+    NAME("cookie"), NAME("host"), NAME("x-forwarded-for"), NAME("x-forwarded-port"),
+    NAME("x-forwarded-proto"), NAME("x-amzn-trace-id"), NAME("x-amzn-tls-version"), NAME("x-amzn-tls-cipher-suite"),
 };
 /* clang-format on */
 

@@ -47,7 +47,8 @@ static const unsigned char classes[256] = {
     ['!'] = T | V | U, ['"'] = V | U, ['#'] = T | V, ['$'] = T | V | U, ['%'] = T | V | U | H,
     ['&' ... '\''] = T | V | U, ['(' ... ')'] = V | U, ['*' ... '+'] = T | V | U, [','] = V | U,
     ['-' ... '.'] = T | V | U | H, ['/'] = V | U, ['0' ... '9'] = T | V | U | H, [':'] = V | U | H,
-    [';' ... '@'] = V | U, ['A' ... 'Z'] = T | V | U | H, ['['] = V | U | H, ['\\'] = V | U, [']'] = V | U | H,
+    [';' ... '@'] = V | U, ['A' ... 'Z'] = T | V | U | H, ['['] = V | U | H, ['\\'] = V | U,
+    [']'] = V | U | H,
     ['^'] = T | V | U, ['_'] = T | V | U | H, ['`'] = T | V | U, ['a' ... 'z'] = T | V | U | H,
     ['{'] = V | U, ['|'] = T | V | U, ['}'] = V | U, ['~'] = T | V | U | H,
     [0x80 ... 0xff] = V,
@@ -55,15 +56,15 @@ static const unsigned char classes[256] = {
 
 /* Registered methods. CONNECT is for proxies and changes what follows the head, so it is not among them. */
 static const char *const methods[] = {
-    "GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", "ACL", "BIND", "CHECKOUT", "COPY", "LINK",
-    "LOCK", "M-SEARCH", "MERGE", "MKACTIVITY", "MKCALENDAR", "MKCOL", "MOVE", "NOTIFY", "PROPFIND", "PROPPATCH",
-    "PURGE", "REBIND", "REPORT", "SEARCH", "SOURCE", "SUBSCRIBE", "UNBIND", "UNLINK", "UNLOCK", "UNSUBSCRIBE",
+    "GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", "ACL", "BIND", "CHECKOUT", "COPY",
+    "LINK", "LOCK", "M-SEARCH", "MERGE", "MKACTIVITY", "MKCALENDAR", "MKCOL", "MOVE", "NOTIFY", "PROPFIND",
+    "PROPPATCH", "PURGE", "REBIND", "REPORT", "SEARCH", "SOURCE", "SUBSCRIBE", "UNBIND", "UNLINK", "UNLOCK", "UNSUBSCRIBE",
 };
 
 /* A proxy that merges trailers into the headers must find nothing there that frames or routes. */
 static const char *const not_in_trailers[] = {
-    "content-length", "transfer-encoding", "host", "connection", "trailer", "expect", "upgrade", "te", "authorization",
-    "content-type", "content-encoding", "content-range", "cookie",
+    "content-length", "transfer-encoding", "host", "connection", "trailer", "expect", "upgrade", "te",
+    "authorization", "content-type", "content-encoding", "content-range", "cookie",
 };
 /* clang-format on */
 
@@ -400,10 +401,15 @@ static int note_header(struct http_parser *p, const struct http_header *header)
     }
 }
 
+static struct http_header *behind_headers(const struct http_parser *p)
+{
+    return p->request.header_count > 0 ? p->fields + p->request.header_count : p->fields;
+}
+
 /* Fills fields from the whole lines [fields_at, end), the empty one not included. */
 static int parse_fields(struct http_parser *p, const char *data, size_t end, bool trailers)
 {
-    struct http_header *field = p->fields + p->request.header_count;
+    struct http_header *field = behind_headers(p);
 
     for (size_t at = p->fields_at; at < end; field++) {
         const char *lf = memchr(data + at, '\n', end - at);
@@ -461,7 +467,7 @@ static enum http_step done(struct http_parser *p, const char *data, size_t body_
 {
     p->request.body = data + p->head_len;
     p->request.body_len = body_len;
-    p->request.trailers = p->fields + p->request.header_count;
+    p->request.trailers = behind_headers(p);
     p->used = used;
     p->missing = 0;
     p->state = ENDED;
