@@ -1,0 +1,59 @@
+# bash completion of irori(1)
+
+_irori_functions()
+{
+    irori ls --json 2>/dev/null | sed -n 's/.*"FunctionName":[[:space:]]*"\([^"]*\)".*/\1/p'
+}
+
+_irori()
+{
+    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} command='' word choices
+    local commands='serve deploy invoke logs ps ls url rm runtimes doctor dbproxy help'
+    local global='--endpoint --data --region --json --help'
+
+    for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+        if [[ " $commands " == *" $word "* ]]; then
+            command=$word
+            break
+        fi
+    done
+    case $previous in
+    --data | --config)
+        mapfile -t COMPREPLY < <(compgen -f -- "$current")
+        return
+        ;;
+    --runtime)
+        mapfile -t COMPREPLY < <(compgen -W 'nodejs18.x nodejs20.x nodejs22.x nodejs24.x python3.9 python3.10
+            python3.11 python3.12 python3.13 python3.14 provided.al2 provided.al2023' -- "$current")
+        return
+        ;;
+    --endpoint | --region | --name | --env | --memory | --timeout | --handler | --description | --role | --payload | \
+        --qualifier | --client-context | --lines | -n | -e | -m | -t | -p | -q)
+        return
+        ;;
+    esac
+    case $command in
+    '') choices="$commands --version $global" ;;
+    deploy) choices="--name --url --env --memory --timeout --handler --runtime --description --role $global" ;;
+    invoke) choices="--payload --qualifier --tail --client-context $global" ;;
+    logs) choices="--follow --lines --timestamps $global" ;;
+    url) choices="--create --delete $global" ;;
+    rm) choices="--yes $global" ;;
+    runtimes) choices="sdk --again $global" ;;
+    serve) choices='--listen --data --config --region --account-id --idle-timeout-ms --freeze-after-ms --max-memory-mb
+        --account-concurrency --allow-host --no-auth --help' ;;
+    *) choices=$global ;;
+    esac
+    if [[ $current != -* ]]; then
+        case $command in
+        invoke | logs | url | rm) choices=$(_irori_functions) ;;
+        deploy)
+            mapfile -t COMPREPLY < <(compgen -f -- "$current")
+            return
+            ;;
+        esac
+    fi
+    mapfile -t COMPREPLY < <(compgen -W "$choices" -- "$current")
+}
+
+complete -o filenames -F _irori irori
