@@ -113,6 +113,7 @@ int api_open(const struct api_config *config, struct api **ret_api, struct err *
     if (!api)
         return err_set(err, ERR_SYSTEM, ENOMEM, "cannot open the control API");
     api->config = *config;
+    (void)pthread_rwlock_init(&api->uploads, NULL);
     result = store_open(config->data_fd, "irori.db", &api->store, err);
     if (result >= 0)
         result = end_transitions(api, err);
@@ -128,8 +129,10 @@ int api_open(const struct api_config *config, struct api **ret_api, struct err *
 
 struct api *api_free(struct api *api)
 {
-    if (api)
-        (void)store_free(api->store);
+    if (!api)
+        return NULL;
+    (void)store_free(api->store);
+    (void)pthread_rwlock_destroy(&api->uploads);
     free(api);
     return NULL;
 }
@@ -302,8 +305,8 @@ void api_handle(struct api *api, const struct api_request *request, struct api_r
     /* An upload is a hundred times larger than all else we hold; the allocator would keep it. */
     if (request->body_len > BIG_BODY_BYTES)
         (void)malloc_trim(0);
-    if (ret_response->changed_count > 0)
-        collect_now_and_then(api);
+    if (call.has_upload)
+        (void)pthread_rwlock_unlock(&api->uploads);
 }
 
 int api_each(struct api *api, void (*each)(struct function *function, void *ctx), void *ctx, struct err *err)
@@ -413,5 +416,4 @@ void api_settled(struct api *api, const char *name, uint64_t sequence)
     }
     if (result < 0)
         log_error("api: cannot settle function=%s error=\"%s\"", name, err.text);
-    collect_now_and_then(api);
 }

@@ -10,6 +10,7 @@
  * returns false; what it was about to change is rolled back.
  */
 
+#include <pthread.h>
 #include <cjson/cJSON.h>
 #include <stdint.h>
 
@@ -23,8 +24,9 @@
 struct api {
     struct api_config config;
     struct store *store; /* owned */
-    /* Earliest monotonic time of the next automatic sweep; atomic. */
-    uint64_t next_sweep_us;
+    /* Held for reading by a request from its upload to its end, for writing by a sweep of the code folder. */
+    pthread_rwlock_t uploads;
+    bool collect_due; /* atomic */
 };
 
 struct call;
@@ -64,6 +66,7 @@ struct call {
     struct api_reference reference;
     struct code_package package; /* of the archive in the body, after call_take_code() */
     bool has_package;
+    bool has_upload; /* holds api->uploads */
     cJSON *document; /* owned; a configuration that prepare made for run */
     struct err err;
 };
@@ -149,11 +152,9 @@ bool call_deny(struct call *call, const char *resource);
 char *policy_document(const struct store_policy *policy);
 
 /* collect.c: removing code that is no longer used */
-/** Notes that a digest has lost a user. */
-bool collect_release(struct call *call, const char *sha256);
+/* A version lets go of its code. */
+void collect_release(struct call *call);
 int collect_at_start(struct api *api, struct err *err);
-/** Sweeps when it is time to; never under the store's lock. */
-void collect_now_and_then(struct api *api);
 
 /* operations, one file per resource */
 /* clang-format off */

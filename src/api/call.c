@@ -146,6 +146,7 @@ bool call_take_code(struct call *call, cJSON *code)
     }
     /* As large as the archive, and of no use any more while that is unpacked. */
     cJSON_DeleteItemFromObjectCaseSensitive(code, "ZipFile");
+    call->has_upload = pthread_rwlock_rdlock(&call->api->uploads) == 0;
     if (!refuse_code(call, code_add(call->api->config.code_fd, archive.data ? archive.data : "", archive.len,
                                     &call->package, &call->err)))
         return false;

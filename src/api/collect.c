@@ -2,25 +2,20 @@
 #include <string.h>
 
 #include "api/api_priv.h"
-#include "base/clock.h"
 #include "base/log.h"
 
 /*
  * Removing code nobody uses.
  *
- * A package is kept while a version (or the configuration served during an update) names it. When a version
- * lets go of one, its digest is written down with the time: environments made before may go on for as long as
- * a function may take (900 s) and read their code until then. RELEASE_AGE_S later it is forgotten and the
- * next sweep removes the package, unless a version has come to use it again. An upload that no version names
- * yet is protected by its age alone (code_add() renews it). At start nothing runs, so only what versions name
- * stays.
+ * A package is kept while a version (or the configuration served during an update) names it, and while an environment
+ * or a waiting invocation runs it, which only the scheduler knows: it says so in api_collect(). An upload that no version
+ * names yet is protected by the lock that its request holds (call_take_code()): no sweep runs meanwhile.
+ * At start nothing runs, so only what versions name stays.
  */
 
-enum { RELEASE_AGE_S = 1200, SWEEP_EVERY_S = 60 };
-
-bool collect_release(struct call *call, const char *sha256)
+void collect_release(struct call *call)
 {
-    return store_code_release(call->store, sha256, clock_wall_ms(), &call->err) == 0 || call_failed(call);
+    __atomic_store_n(&call->api->collect_due, true, __ATOMIC_RELAXED);
 }
 
 struct digests {
@@ -52,41 +47,62 @@ static void digests_done(struct digests *digests)
     free(digests->list);
 }
 
-static int sweep(struct api *api, uint64_t released_before_ms, unsigned min_age_s, struct err *err)
+static bool has(const struct digests *digests, size_t count, const char *sha256)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(digests->list[i], sha256) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* *ret_waiting: something unnamed is still in use, so that there will be more to do. */
+static int sweep(struct api *api, const char *const *in_use, size_t in_use_count, bool *ret_waiting, struct err *err)
 {
     struct digests digests = { 0 };
     int result = store_begin(api->store, err), ended;
+    size_t named;
 
     if (result < 0)
         return result;
-    result = store_code_expire(api->store, released_before_ms, err);
-    if (result >= 0)
-        result = store_code_each(api->store, add_digest, &digests, err);
+    result = store_code_each(api->store, add_digest, &digests, err);
     ended = store_end(api->store, result >= 0, err);
+    named = digests.count;
+    for (size_t i = 0; result >= 0 && i < in_use_count; i++) {
+        if (!has(&digests, named, in_use[i])) {
+            *ret_waiting = true;
+            result = add_digest(in_use[i], &digests);
+        }
+    }
     if (result >= 0 && ended >= 0)
-        result =
-            code_sweep(api->config.code_fd, (const char *const *)digests.list, digests.count, min_age_s, err);
+        result = code_sweep(api->config.code_fd, (const char *const *)digests.list, digests.count, err);
     digests_done(&digests);
     return result < 0 ? result : ended;
 }
 
 int collect_at_start(struct api *api, struct err *err)
 {
-    __atomic_store_n(&api->next_sweep_us, clock_us() + (uint64_t)SWEEP_EVERY_S * 1000000, __ATOMIC_RELAXED);
-    return sweep(api, UINT64_MAX >> 1, 0, err);
+    bool waiting = false;
+
+    return sweep(api, NULL, 0, &waiting, err);
 }
 
-void collect_now_and_then(struct api *api)
+bool api_collect_due(const struct api *api)
 {
-    uint64_t now = clock_us(), due = __atomic_load_n(&api->next_sweep_us, __ATOMIC_RELAXED);
-    uint64_t wall = clock_wall_ms(), age = (uint64_t)RELEASE_AGE_S * 1000;
+    return __atomic_load_n(&api->collect_due, __ATOMIC_RELAXED);
+}
+
+void api_collect(struct api *api, const char *const *in_use, size_t in_use_count)
+{
+    bool waiting = false;
     struct err err = { 0 };
 
-    /* One thread does it, whoever comes first. */
-    if (now < due ||
-        !__atomic_compare_exchange_n(&api->next_sweep_us, &due, now + (uint64_t)SWEEP_EVERY_S * 1000000,
-                                     false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-        return;
-    if (sweep(api, wall > age ? wall - age : 0, RELEASE_AGE_S, &err) < 0)
+    if (pthread_rwlock_trywrlock(&api->uploads) != 0)
+        return; /* still due: the next second will do */
+    __atomic_store_n(&api->collect_due, false, __ATOMIC_RELAXED);
+    if (sweep(api, in_use, in_use_count, &waiting, &err) < 0)
         log_warn("api: old code stays for now error=\"%s\"", err.text);
+    (void)pthread_rwlock_unlock(&api->uploads);
+    if (waiting)
+        __atomic_store_n(&api->collect_due, true, __ATOMIC_RELAXED);
 }

@@ -308,25 +308,11 @@ bool get_code(struct call *call)
     return true;
 }
 
-static int release_version(const struct store_version *version, void *ctx)
-{
-    struct call *call = ctx;
-
-    return collect_release(call, version->code.sha256) &&
-                   (!version->serving || collect_release(call, version->serving_code))
-               ? 0
-               : -1;
-}
-
 static bool delete_whole(struct call *call, const struct store_function *function)
 {
-    int result =
-        store_version_each(call->store, function->id, 0, SIZE_MAX >> 1, release_version, call, &call->err);
-
-    if (result >= 0)
-        result = store_function_remove(call->store, function->id, &call->err);
-    if (result < 0)
+    if (store_function_remove(call->store, function->id, &call->err) < 0)
         return call_failed(call);
+    collect_release(call);
     call_changed(call, function->name, false);
     return call_answer_empty(call);
 }
@@ -357,14 +343,14 @@ static bool delete_version(struct call *call, struct store_function *function, i
         return false;
     }
     if (found >= 0 &&
-        (release_version(&version, call) < 0 ||
-         store_version_remove(call->store, function->id, number, &call->err) < 0 ||
+        (store_version_remove(call->store, function->id, number, &call->err) < 0 ||
          store_policy_remove(call->store, function->id, call->reference.qualifier, &call->err) < 0 ||
          store_function_save(call->store, function, &call->err) < 0))
         found = -1;
     store_version_done(&version);
     if (found < 0)
         return call_failed(call);
+    collect_release(call);
     call_changed(call, function->name, false);
     return call_answer_empty(call);
 }

@@ -119,8 +119,7 @@ static bool answer_code_update(struct call *call, struct store_function *functio
         latest->update = STORE_UPDATE_SUCCESSFUL;
         return call_answer(call, 200, view_configuration(call->api, function->name, latest, "", VIEW_FULL));
     }
-    if (!collect_release(call, latest->serving_code))
-        return false;
+    collect_release(call);
     if (!cJSON_IsTrue(call_member(call->body, "Publish")))
         return save(call, function, latest) &&
                call_answer(call, 200, view_configuration(call->api, function->name, latest, "", VIEW_FULL));

@@ -50,8 +50,6 @@ static int take_lock(int dir_fd)
     return fd;
 }
 
-/* Also renews the archive's time, so that a sweep leaves it alone until the caller has written down that it
- * is used. */
 static bool find_package(int dir_fd, const char *hex)
 {
     char name[NAME_BYTES];
@@ -60,7 +58,7 @@ static bool find_package(int dir_fd, const char *hex)
     if (fstatat(dir_fd, hex, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode))
         return false;
     (void)snprintf(name, sizeof name, "%s.zip", hex);
-    return utimensat(dir_fd, name, NULL, AT_SYMLINK_NOFOLLOW) == 0;
+    return faccessat(dir_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 static bool find_package_locked(int dir_fd, const char *hex)
@@ -240,7 +238,6 @@ int code_open_archive(int dir_fd, const char *sha256_hex)
 struct sweep {
     const char *const *keep;
     size_t keep_count;
-    time_t newest; /* packages uploaded after this stay */
 };
 
 static bool is_kept(const struct sweep *sweep, const char *hex)
@@ -250,19 +247,6 @@ static bool is_kept(const struct sweep *sweep, const char *hex)
             return true;
     }
     return false;
-}
-
-/* A package whose archive is gone has the age of its folder. */
-static bool is_young(int dir_fd, const char *hex, const struct sweep *sweep)
-{
-    char name[NAME_BYTES];
-    struct stat st;
-
-    (void)snprintf(name, sizeof name, "%.64s.zip", hex);
-    if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 &&
-        fstatat(dir_fd, hex, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return false;
-    return st.st_mtime > sweep->newest;
 }
 
 static int sweep_temporary(int dir_fd, const char *name)
@@ -289,7 +273,7 @@ static int sweep_one(int dir_fd, const char *name, void *ctx)
         return sweep_temporary(dir_fd, name);
     if (text_starts(name, DOOMED_PREFIX))
         return tree_remove(dir_fd, name);
-    if ((!package && !archive) || is_kept(sweep, name) || is_young(dir_fd, name, sweep))
+    if ((!package && !archive) || is_kept(sweep, name))
         return 0;
     if (archive)
         return tree_remove(dir_fd, name);
@@ -301,10 +285,10 @@ static int sweep_one(int dir_fd, const char *name, void *ctx)
     return result < 0 ? result : tree_remove(dir_fd, doomed);
 }
 
-int code_sweep(int dir_fd, const char *const *keep, size_t keep_count, unsigned min_age_s, struct err *err)
+int code_sweep(int dir_fd, const char *const *keep, size_t keep_count, struct err *err)
 {
     AUTO_FD int lock = take_lock(dir_fd);
-    struct sweep sweep = { .keep = keep, .keep_count = keep_count, .newest = time(NULL) - (time_t)min_age_s };
+    struct sweep sweep = { .keep = keep, .keep_count = keep_count };
     int result;
 
     if (lock < 0)

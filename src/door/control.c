@@ -230,3 +230,52 @@ void control_settle(struct door *door, const char *name)
     }
     door->jobs++;
 }
+
+/* ---- code that came out of use ---- */
+
+struct collect {
+    uv_work_t work;
+    struct door *door;
+    char **in_use;
+    size_t count;
+};
+
+static void collect_work(uv_work_t *request)
+{
+    const struct collect *collect = request->data;
+
+    api_collect(collect->door->config.api, (const char *const *)collect->in_use, collect->count);
+}
+
+static void after_collect(uv_work_t *request, int status)
+{
+    struct collect *collect = request->data;
+    struct door *door = collect->door;
+
+    (void)status;
+    sched_code_free(collect->in_use, collect->count);
+    free(collect);
+    door->collecting = false;
+    door_job_done(door);
+}
+
+void control_collect(struct door *door)
+{
+    struct collect *collect;
+
+    if (door->collecting || !api_collect_due(door->config.api))
+        return;
+    collect = calloc(1, sizeof *collect);
+    if (!collect)
+        return;
+    collect->work.data = collect;
+    collect->door = door;
+    collect->in_use = sched_code_in_use(door->config.sched, &collect->count);
+    if (!collect->in_use || uv_queue_work(door->config.loop, &collect->work, collect_work, after_collect) < 0) {
+        sched_code_free(collect->in_use, collect->count);
+        free(collect);
+        return;
+    }
+    door->collecting = true;
+    door->jobs++;
+}

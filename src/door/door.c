@@ -13,6 +13,7 @@
 
 enum {
     BACKLOG = 4096,
+    COLLECT_MS = 1000,
     UNSIGNED_MAX_BYTES = 64 * 1024, /* an API request without a signature will be refused anyway */
 };
 
@@ -112,6 +113,11 @@ static const char *error_body(int status, const char **ret_headers, void *ctx)
     }
 }
 
+static void on_second(uv_timer_t *timer)
+{
+    control_collect(timer->data);
+}
+
 struct door *door_new(const struct door_config *config, int listener, struct err *err)
 {
     struct door *door = calloc(1, sizeof *door);
@@ -148,6 +154,10 @@ struct door *door_new(const struct door_config *config, int listener, struct err
         free(door);
         return NULL;
     }
+    (void)uv_timer_init(config->loop, &door->second);
+    door->second.data = door;
+    (void)uv_timer_start(&door->second, on_second, COLLECT_MS, COLLECT_MS);
+    uv_unref((uv_handle_t *)&door->second);
     return door;
 }
 
@@ -161,7 +171,7 @@ static void check_closed(struct door *door)
 {
     void (*on_closed)(void *) = door->on_closed;
 
-    if (!door->closing || !door->server_freed || door->jobs > 0 || !on_closed)
+    if (!door->closing || !door->server_freed || !door->timer_closed || door->jobs > 0 || !on_closed)
         return;
     door->on_closed = NULL;
     on_closed(door->closed_ctx);
@@ -181,11 +191,20 @@ static void on_server_freed(void *ctx)
     check_closed(door);
 }
 
+static void on_timer_closed(uv_handle_t *handle)
+{
+    struct door *door = handle->data;
+
+    door->timer_closed = true;
+    check_closed(door);
+}
+
 void door_close(struct door *door, void (*on_closed)(void *ctx), void *ctx)
 {
     door->closing = true;
     door->on_closed = on_closed;
     door->closed_ctx = ctx;
+    uv_close((uv_handle_t *)&door->second, on_timer_closed);
     http_server_free(door->server, on_server_freed, door);
 }
 

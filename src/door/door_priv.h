@@ -17,7 +17,8 @@ struct door {
     struct http_server *server;
     char *machine; /* JSON of READY; NULL until then */
     unsigned jobs; /* on workers */
-    bool closing, server_freed;
+    uv_timer_t second; /* drives control_collect() */
+    bool closing, server_freed, timer_closed, collecting;
     void (*on_closed)(void *ctx);
     void *closed_ctx;
 };
@@ -59,6 +60,9 @@ void url_handle(struct door *door, struct http_exchange *x, struct http_slice ur
 void control_handle(struct door *door, struct http_exchange *x);
 /** Runs api_settle() and api_settled() for a function. */
 void control_settle(struct door *door, const char *name);
+
+/** Removes code that came out of use, if there is any. */
+void control_collect(struct door *door);
 
 /* admin.c */
 bool admin_is_route(const struct http_request *request);

@@ -498,6 +498,30 @@ void sched_on_ready(struct sched *sched)
         grow(pool, true);
 }
 
+void sched_code_free(char **digests, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        free(digests[i]);
+    free(digests);
+}
+
+char **sched_code_in_use(const struct sched *sched, size_t *ret_count)
+{
+    char **digests = calloc(HASH_COUNT(sched->pools) + 1u, sizeof *digests);
+    size_t count = 0;
+
+    for (const struct pool *pool = sched->pools; digests && pool; pool = pool->hh.next) {
+        digests[count] = strdup(pool->version->code_sha256);
+        if (!digests[count]) {
+            sched_code_free(digests, count);
+            return NULL;
+        }
+        count++;
+    }
+    *ret_count = count;
+    return digests;
+}
+
 static void list_one(const struct env *env, struct buf *out)
 {
     uint64_t now = clock_us();

@@ -96,5 +96,10 @@ void sched_invoke(struct sched *sched, const struct sched_request *request, sche
 /** Writes what environments have logged up to now, so that a reader of the logs finds it. */
 void sched_flush_logs(struct sched *sched);
 
+/** Digests of the code that environments and waiting invocations run: an array of *ret_count texts, to be freed with its
+ * texts by sched_code_free(). NULL without memory. */
+char **sched_code_in_use(const struct sched *sched, size_t *ret_count);
+void sched_code_free(char **digests, size_t count);
+
 /** {"environments":[...]} for `irori ps`. */
 void sched_list(const struct sched *sched, struct buf *out);

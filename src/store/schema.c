@@ -59,6 +59,4 @@ const char *const schema_steps[SCHEMA_STEP_COUNT] = {
     "  statements TEXT NOT NULL,"
     "  revision_id TEXT NOT NULL,"
     "  PRIMARY KEY (function_id, qualifier)) STRICT;"
-
-    "CREATE TABLE code_release (sha256 TEXT PRIMARY KEY, wall_ms INTEGER NOT NULL) WITHOUT ROWID, STRICT;",
 };

@@ -158,11 +158,6 @@ int store_policy_remove(struct store *store, int64_t function_id, const char *qu
 int store_policy_each(struct store *store, int64_t function_id,
                       int (*each)(const struct store_policy *policy, void *ctx), void *ctx, struct err *err);
 
-/** Notes that code may be removed once it has been out of use since wall_ms for long enough; nothing happens
- * while some version uses it. */
-int store_code_release(struct store *store, const char *sha256, uint64_t wall_ms, struct err *err);
-/** Forgets releases older than before_ms; the number of them is the result. */
-int store_code_expire(struct store *store, uint64_t before_ms, struct err *err);
-/** Digests that a version uses, and those released and not yet expired. */
+/** Digests that a version uses or serves. */
 int store_code_each(struct store *store, int (*each)(const char *sha256, void *ctx), void *ctx,
                     struct err *err);

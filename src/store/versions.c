@@ -112,26 +112,13 @@ int store_version_each(struct store *store, int64_t function_id, int64_t from, s
     return result;
 }
 
-int store_code_release(struct store *store, const char *sha256, uint64_t wall_ms, struct err *err)
-{
-    return db_run(store, err, "INSERT OR REPLACE INTO code_release VALUES (?, ?)", "ti", sha256,
-                  (int64_t)wall_ms);
-}
-
-int store_code_expire(struct store *store, uint64_t before_ms, struct err *err)
-{
-    int result = db_run(store, err, "DELETE FROM code_release WHERE wall_ms < ?", "i", (int64_t)before_ms);
-
-    return result < 0 ? result : db_changes(store);
-}
-
 int store_code_each(struct store *store, int (*each)(const char *sha256, void *ctx), void *ctx,
                     struct err *err)
 {
     AUTO_STMT *row = NULL;
     int result = db_prepare(store, &row, err,
                             "SELECT code_sha256 FROM version UNION SELECT serving_code FROM version"
-                            " WHERE serving IS NOT NULL UNION SELECT sha256 FROM code_release",
+                            " WHERE serving IS NOT NULL",
                             "");
 
     while (result == 0 && (result = db_step(store, row, err)) == 1) {

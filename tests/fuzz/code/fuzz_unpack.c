@@ -33,7 +33,7 @@ static void clean_up(void)
 {
     char parent[64], lock[80];
 
-    (void)code_sweep(folder_fd, NULL, 0, 0, NULL);
+    (void)code_sweep(folder_fd, NULL, 0, NULL);
     (void)snprintf(lock, sizeof lock, "%s/.lock", folder);
     (void)unlink(lock);
     (void)snprintf(parent, sizeof parent, "%s", folder);
@@ -57,7 +57,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     status = code_add(folder_fd, data, size, &package, &err);
     if (status == CODE_SYSTEM && err.sys != 0 && err.sys != 36 /* ENAMETOOLONG */)
         abort();
-    if (status == CODE_OK && code_sweep(folder_fd, NULL, 0, 0, &err) < 0)
+    if (status == CODE_OK && code_sweep(folder_fd, NULL, 0, &err) < 0)
         abort();
     return 0;
 }
