@@ -87,8 +87,10 @@ static void reply_forbidden(struct url_call *call)
 static void reply_answer(struct url_call *call, const struct sched_result *result)
 {
     struct url_answer answer = { 0 };
+    int read = result->has_prelude ? url_answer_read_stream(result->body, result->body_len, &answer)
+                                   : url_answer_read(result->body, result->body_len, &answer);
 
-    if (url_answer_read(result->body, result->body_len, &answer) < 0) {
+    if (read < 0) {
         reply_text(call, 502, NULL, "Internal Server Error");
     } else {
         add_own_headers(call, &answer.headers);

@@ -17,6 +17,7 @@ enum {
 };
 
 static const char default_type[] = "Content-Type: application/json\r\n";
+static const char stream_type[] = "Content-Type: application/octet-stream\r\n";
 
 /* clang-format off */
 /* The platform writes these itself, and some of them frame the answer: the function's go out under another
@@ -281,7 +282,7 @@ static int put_entry(struct url_answer *answer, const struct entry *entry, bool 
     return put_header(&answer->headers, name, len, entry->value);
 }
 
-static int structured_headers(struct url_answer *answer, struct json_slice headers)
+static int structured_headers(struct url_answer *answer, struct json_slice headers, const char *standard_type)
 {
     AUTO_FREE struct entry *memory = NULL;
     struct entry few[FEW_HEADERS], *entries = few;
@@ -301,7 +302,7 @@ static int structured_headers(struct url_answer *answer, struct json_slice heade
         if (!is_overridden(entries, (size_t)count, i) && put_entry(answer, &entries[i], &has_type) < 0)
             return -EINVAL;
     }
-    return has_type || buf_puts(&answer->headers, default_type) == 0 ? 0 : -EINVAL;
+    return has_type || buf_puts(&answer->headers, standard_type) == 0 ? 0 : -EINVAL;
 }
 
 static int structured_cookies(struct url_answer *answer, struct json_slice cookies)
@@ -356,9 +357,42 @@ static int structured_body(struct url_answer *answer, const struct members *memb
 static int structured_answer(struct url_answer *answer, const struct members *members)
 {
     if (read_status(members->status, &answer->status) < 0 ||
-        structured_headers(answer, members->headers) < 0 || structured_cookies(answer, members->cookies) < 0)
+        structured_headers(answer, members->headers, default_type) < 0 || structured_cookies(answer, members->cookies) < 0)
         return -EINVAL;
     return structured_body(answer, members);
+}
+
+/* A prelude is a structured response without body: status, headers, cookies; each may be absent. */
+static int prelude_answer(struct url_answer *answer, const char *prelude, size_t len)
+{
+    struct json_reader reader = { .at = prelude, .end = prelude + len };
+    struct members members = { 0 };
+
+    json_skip_space(&reader);
+    if (reader.at == reader.end || *reader.at != '{' || !read_members(&reader, &members))
+        return -EINVAL;
+    json_skip_space(&reader);
+    answer->status = 200;
+    if (reader.at < reader.end || (!is_null(members.status) && read_status(members.status, &answer->status) < 0) ||
+        structured_headers(answer, members.headers, stream_type) < 0)
+        return -EINVAL;
+    return structured_cookies(answer, members.cookies);
+}
+
+int url_answer_read_stream(const char *result, size_t len, struct url_answer *ret_answer)
+{
+    static const char delimiter[8];
+    struct url_answer answer = { .headers = BUF_INIT(HEADERS_BYTES_MAX), .body = "" };
+    const char *end = memmem(result, len, delimiter, sizeof delimiter);
+
+    if (!end || prelude_answer(&answer, result, (size_t)(end - result)) < 0) {
+        url_answer_done(&answer);
+        return -EINVAL;
+    }
+    answer.body = end + sizeof delimiter;
+    answer.body_len = len - (size_t)(answer.body - result);
+    *ret_answer = answer;
+    return 0;
 }
 
 int url_answer_read(const char *result, size_t len, struct url_answer *ret_answer)

@@ -48,6 +48,9 @@ struct url_answer {
  * Returns 0, or -EINVAL for a malformed structured response (the caller answers 502). result is borrowed and must
  * outlive the answer. */
 int url_answer_read(const char *result, size_t len, struct url_answer *ret_answer);
+/** The same for what a streaming handler wrote, collected: a JSON prelude, eight NULs, the body as it is (content type
+ * application/vnd.awslambda.http-integration-response). */
+int url_answer_read_stream(const char *result, size_t len, struct url_answer *ret_answer);
 void url_answer_done(struct url_answer *answer);
 
 /** CORS headers ("Name: value\r\n") for an ordinary answer or, with preflight, for the answer to a preflight; nothing when

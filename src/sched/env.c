@@ -114,6 +114,7 @@ static void answer(struct env *env, enum sched_outcome outcome, const char *stat
         .outcome = outcome,
         .body = body,
         .body_len = len,
+        .has_prelude = invocation->has_prelude,
         .executed_version = version_of(env)->version,
     };
 
@@ -147,6 +148,8 @@ static void on_runtime_result(const struct runtime_result *result, void *ctx)
     }
     switch (result->outcome) {
     case RUNTIME_OK:
+        env->invocation->has_prelude = text_equal_nocase(result->content_type, result->content_type_len,
+                                                         "application/vnd.awslambda.http-integration-response");
         answer(env, SCHED_OK, "success", "", result->body, result->body_len);
         break;
     case RUNTIME_FAILED:
@@ -242,6 +245,7 @@ static void release_tail(struct env *env, struct invocation *invocation)
         .outcome = invocation->outcome,
         .body = invocation->held.data ? invocation->held.data : "",
         .body_len = invocation->held.len,
+        .has_prelude = invocation->has_prelude,
         .executed_version = version_of(env)->version,
         .log_tail = env->tail.data ? env->tail.data + skip : "",
         .log_tail_len = env->tail.len - skip,

@@ -84,6 +84,7 @@ struct sched_result {
     enum sched_outcome outcome;
     const char *body;
     size_t body_len;
+    bool has_prelude;             /* body is a collected stream that begins with an HTTP prelude */
     const char *reason;           /* of SCHED_THROTTLED */
     const char *executed_version; /* "" when none ran */
     const char *log_tail;         /* last 4 KiB with want_log_tail, else NULL */

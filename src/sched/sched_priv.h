@@ -58,6 +58,7 @@ struct invocation {
     const char *request_id, *invoked_arn, *trace_id, *client_context; /* in texts; "" when not given */
     bool want_log_tail;
     bool answered;
+    bool has_prelude; /* of the result */
     sched_done_fn done;
     void *ctx;
     uint64_t begun_us; /* when the environment got it */

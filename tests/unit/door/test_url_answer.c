@@ -324,6 +324,36 @@ static void assert_cors(const struct fn_cors *cors, const char *origin, bool pre
     buf_done(&out);
 }
 
+static void assert_stream(const char *result, size_t len, int status, const char *headers, const char *body)
+{
+    struct url_answer answer = { 0 };
+
+    assert_int_equal(url_answer_read_stream(result, len, &answer), 0);
+    assert_int_equal(answer.status, status);
+    assert_string_equal(answer.headers.data, headers);
+    assert_int_equal(answer.body_len, strlen(body));
+    assert_memory_equal(answer.body, body, answer.body_len);
+    url_answer_done(&answer);
+}
+
+static void test_collected_streams_begin_with_a_prelude(void **state)
+{
+    static const char full[] = "{\"statusCode\":201,\"headers\":{\"x-a\":1},\"cookies\":[\"c=1\"]}\0\0\0\0\0\0\0\0body";
+    static const char empty[] = "{}\0\0\0\0\0\0\0\0";
+    static const char cut[] = "{}\0\0\0\0\0\0\0";
+    static const char bad[] = "{\"statusCode\":99}\0\0\0\0\0\0\0\0x";
+    static const char text[] = "hello\0\0\0\0\0\0\0\0x";
+    struct url_answer answer = { 0 };
+
+    (void)state;
+    assert_stream(full, sizeof full - 1, 201,
+                  "x-a: 1\r\nContent-Type: application/octet-stream\r\nSet-Cookie: c=1\r\n", "body");
+    assert_stream(empty, sizeof empty - 1, 200, "Content-Type: application/octet-stream\r\n", "");
+    assert_int_equal(url_answer_read_stream(cut, sizeof cut - 1, &answer), -EINVAL);
+    assert_int_equal(url_answer_read_stream(bad, sizeof bad - 1, &answer), -EINVAL);
+    assert_int_equal(url_answer_read_stream(text, sizeof text - 1, &answer), -EINVAL);
+}
+
 static void test_cors(void **state)
 {
     (void)state;
@@ -374,6 +404,7 @@ int main(void)
         cmocka_unit_test(test_depth_is_limited),
         cmocka_unit_test(test_the_number_of_headers_is_limited),
         cmocka_unit_test(test_a_large_body_without_escapes_is_not_copied),
+        cmocka_unit_test(test_collected_streams_begin_with_a_prelude),
         cmocka_unit_test(test_cors),
     };
 
