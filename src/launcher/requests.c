@@ -1,6 +1,7 @@
 /* Messages from irorid. Each is checked again, whoever sent it. */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -36,7 +37,8 @@ static bool acceptable(struct launcher *launcher, const struct wire_message *mes
                    "this machine has no interpreter for this runtime");
         return false;
     }
-    if (fstatat(launcher->code, message->start.code, &status, 0) < 0 || !S_ISDIR(status.st_mode)) {
+    if (fstatat(launcher->code, message->start.code, &status, AT_SYMLINK_NOFOLLOW) < 0 ||
+        !S_ISDIR(status.st_mode)) {
         fail_start(launcher, message->env_id, WIRE_FAIL_NO_CODE, "the code is not in the data folder");
         return false;
     }
@@ -151,7 +153,11 @@ static void on_start(struct launcher *launcher, size_t len)
     if (wire_decode(packet, len, &message, NULL) < 0)
         return;
     slot = slot_find(launcher, message.env_id);
-    if ((message.type == WIRE_START) != !slot) {
+    if (slot && message.type == WIRE_RESTART && slot->state.life != SLOT_RUNNING &&
+        slot->state.life != SLOT_EXITED) {
+        fail_start(launcher, message.env_id, WIRE_FAIL_INVALID, "the environment is being started or ended");
+        wire_message_done(&message);
+    } else if ((message.type == WIRE_START) != !slot) {
         fail_start(launcher, message.env_id, WIRE_FAIL_INVALID,
                    slot ? "there is such an environment already" : "there is no such environment");
         wire_message_done(&message);

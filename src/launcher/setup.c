@@ -75,11 +75,24 @@ static int open_folder(int parent, const char *path)
     return fd < 0 ? -errno : fd;
 }
 
+/* The data folder may belong to somebody less trusted. */
+static int own_folder(int parent, const char *name, mode_t mode)
+{
+    int fd;
+
+    if (mkdirat(parent, name, mode) < 0 && errno != EEXIST)
+        return -errno;
+    fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    return fd < 0 ? -errno : fd;
+}
+
 /* A mount namespace of our own: nothing that is mounted from here on is seen outside, or stays when we end.
  * Descriptors opened before still belong to the old one, where nothing can be cloned from; the working
  * directory moves along. */
 static int enter_namespace(struct launcher *launcher, struct err *err)
 {
+    struct stat status;
+
     if (fchdir(launcher->config->data_fd) < 0)
         return err_set(err, ERR_SYSTEM, errno, "data folder");
     if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
@@ -87,12 +100,13 @@ static int enter_namespace(struct launcher *launcher, struct err *err)
     launcher->data = open_folder(AT_FDCWD, ".");
     if (launcher->data < 0)
         return err_set(err, ERR_SYSTEM, -launcher->data, "data folder");
-    (void)mkdirat(launcher->data, "code", 0755);
-    (void)mkdirat(launcher->data, "scratch", 0700);
-    launcher->code = open_folder(launcher->data, "code");
-    launcher->scratch = open_folder(launcher->data, "scratch");
+    launcher->code = own_folder(launcher->data, "code", 0755);
+    launcher->scratch = own_folder(launcher->data, "scratch", 0700);
     if (launcher->code < 0 || launcher->scratch < 0)
-        return err_set(err, ERR_SYSTEM, EIO, "folders in the data folder");
+        return err_set(err, ERR_SYSTEM, EIO,
+                       "folders code and scratch in the data folder (must not be links)");
+    if (fstat(launcher->scratch, &status) < 0 || status.st_uid != 0 || (status.st_mode & 022))
+        return err_set(err, ERR_SYSTEM, EPERM, "scratch in the data folder is not root's alone");
     launcher->share = open_folder(AT_FDCWD, launcher->config->share);
     if (launcher->share < 0)
         return err_set(err, ERR_SYSTEM, -launcher->share, "%s", launcher->config->share);

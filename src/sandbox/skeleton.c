@@ -3,11 +3,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -80,10 +82,10 @@ static const char *const binds[] = { "/etc/ssl/certs", "/etc/pki/ca-trust" };
 static const char *const hidden[] = { "usr/local", "usr/src", "usr/games", "usr/lib/node_modules",
                                       "usr/lib/python3/dist-packages" };
 
-int skeleton_bind(int folder, const char *name)
+static int bind_path(int folder, const char *name, unsigned flags)
 {
     struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV };
-    int fd = open_tree(folder, name, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (*name ? 0 : AT_EMPTY_PATH));
+    int fd = open_tree(folder, name, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | flags);
 
     if (fd < 0)
         return -errno;
@@ -96,10 +98,19 @@ int skeleton_bind(int folder, const char *name)
     return fd;
 }
 
+int skeleton_bind(int folder, const char *name)
+{
+    struct open_how how = { .flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+                            .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS };
+    AUTO_FD int path = (int)syscall(SYS_openat2, folder, name, &how, sizeof how);
+
+    return path < 0 ? -errno : bind_path(path, "", AT_EMPTY_PATH);
+}
+
 /* Mounts source (of the folder source_dir) read-only at folder/target, which must be there. */
 static int bind_at(int source_dir, const char *source, int folder, const char *target)
 {
-    AUTO_FD int fd = skeleton_bind(source_dir, source);
+    AUTO_FD int fd = bind_path(source_dir, source, 0);
 
     if (fd < 0)
         return fd;

@@ -36,6 +36,7 @@ int skeleton_lang_mount(const struct skeleton *skeleton, const char *id);
 /** Unmounts. Accepts NULL; returns NULL. */
 struct skeleton *skeleton_close(struct skeleton *skeleton);
 
-/** A read-only mount (nosuid, nodev) of folder/name, not attached anywhere. name "" = the folder itself.
- * Returns a descriptor for the caller to close or negative errno. */
+/** A read-only mount (nosuid, nodev) of folder/name, not attached anywhere. name is relative and no part of
+ * it may be a symbolic link: the folder may belong to somebody less trusted. Returns a descriptor for the
+ * caller to close or negative errno. */
 int skeleton_bind(int folder, const char *name);

@@ -202,8 +202,8 @@ class Launcher:
         return Environment(self, env_id, message)
 
     def restart(self, environment, code, timeout=10, **options):
-        environment.close()
         self.send(RESTART, environment.env_id, start=self.start_options(code, **options))
+        environment.close()
         message = self.receive(environment.env_id, timeout)
         assert message.type == STARTED, message
         environment.adopt(message)

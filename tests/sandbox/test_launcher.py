@@ -292,6 +292,12 @@ def test_what_cannot_be_started_is_refused(launcher, code):
         assert launcher.receive(env_id).type == driver.GONE
 
 
+def test_links_in_the_data_folder_lead_nowhere(launcher, code):
+    (launcher.data / "code" / ("a" * 64)).symlink_to("/etc")
+    env_id = launcher.start_raw("a" * 64)
+    assert launcher.receive(env_id).number == 3
+
+
 def test_senseless_messages_do_no_harm(launcher, code):
     env = launcher.start(code).hello()
     whole = driver.encode(driver.START, 99999, start=launcher.start_options(code))
