@@ -205,6 +205,8 @@ class Launcher:
         self.send(RESTART, environment.env_id, start=self.start_options(code, **options))
         environment.close()
         message = self.receive(environment.env_id, timeout)
+        if message.type == EXITED:  # crossed the RESTART
+            message = self.receive(environment.env_id, timeout)
         assert message.type == STARTED, message
         environment.adopt(message)
         return environment
