@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,22 +14,33 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 
+enum { HMAC_BLOCK_BYTES = 64, HMAC_MAX_TEXT_BYTES = 4096, USUAL_BYTES = 1000 };
+
 const char sigv4_algorithm[] = "AWS4-HMAC-SHA256";
 const char sigv4_terminator[] = "aws4_request";
 
-static void sha256(const void *data, size_t len, unsigned char out[SIGV4_HASH_BYTES])
+/* Looked up once for the life of the process: by name, OpenSSL 3 searches its providers for every hash. */
+static EVP_MD *sha256_method;
+static pthread_once_t sha256_once = PTHREAD_ONCE_INIT;
+
+static void find_sha256(void)
 {
-    /* Fails only without memory or without a provider for SHA-256; a hash of zeros then matches no signature.
-     */
-    if (EVP_Digest(len > 0 ? data : "", len, out, NULL, EVP_sha256(), NULL) != 1)
-        memset(out, 0, SIGV4_HASH_BYTES);
+    sha256_method = EVP_MD_fetch(NULL, "SHA256", NULL);
+}
+
+static bool sha256(const void *data, size_t len, unsigned char out[SIGV4_HASH_BYTES])
+{
+    (void)pthread_once(&sha256_once, find_sha256);
+    return sha256_method && EVP_Digest(len > 0 ? data : "", len, out, NULL, sha256_method, NULL) == 1;
 }
 
 void sigv4_sha256_hex(const void *data, size_t len, char out[SIGV4_HEX_BYTES])
 {
     unsigned char hash[SIGV4_HASH_BYTES];
 
-    sha256(data, len, hash);
+    /* Fails only without memory or without SHA-256; a hash of zeros then belongs to no signature. */
+    if (!sha256(data, len, hash))
+        memset(hash, 0, sizeof hash);
     text_hex(hash, sizeof hash, out);
 }
 
@@ -48,10 +60,24 @@ static void encode_byte(unsigned char c, struct buf *out)
         (void)buf_append(out, (char[]){ '%', hex[c >> 4], hex[c & 15] }, 3);
 }
 
+/* Appends text with what is neither unreserved nor keep encoded. */
+static void encode(const char *text, size_t len, char keep, struct buf *out)
+{
+    size_t start = 0;
+
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] == keep || is_unreserved((unsigned char)text[i]))
+            continue;
+        (void)buf_append(out, text + start, i - start);
+        encode_byte((unsigned char)text[i], out);
+        start = i + 1;
+    }
+    (void)buf_append(out, text + start, len - start);
+}
+
 void sigv4_encode(const char *text, size_t len, struct buf *out)
 {
-    for (size_t i = 0; i < len; i++)
-        encode_byte((unsigned char)text[i], out);
+    encode(text, len, 'a', out);
 }
 
 /* Appends "/segment" for each segment that counts; returns with an empty buffer for the root. */
@@ -89,12 +115,7 @@ static int canonical_path(const char *path, size_t len, struct buf *out)
         (void)buf_putc(&plain, '/');
     if (plain.failed)
         return -ENOMEM;
-    for (size_t i = 0; i < plain.len; i++) {
-        if (plain.data[i] == '/')
-            (void)buf_putc(out, '/');
-        else
-            encode_byte((unsigned char)plain.data[i], out);
-    }
+    encode(plain.data, plain.len, '/', out);
     return 0;
 }
 
@@ -215,18 +236,18 @@ static bool is_blank(char c)
 /* Outer blanks go, inner runs become one: what is between the words of a value is not signed. */
 static void canonical_value(const char *value, size_t len, struct buf *out)
 {
-    bool pending = false;
-    size_t start = out->len;
+    size_t start = out->len, at = 0;
 
-    for (size_t i = 0; i < len; i++) {
-        if (is_blank(value[i])) {
-            pending = out->len > start;
-            continue;
-        }
-        if (pending)
+    while (at < len) {
+        size_t word = at;
+
+        while (at < len && !is_blank(value[at]))
+            at++;
+        if (at > word && out->len > start)
             (void)buf_putc(out, ' ');
-        pending = false;
-        (void)buf_putc(out, value[i]);
+        (void)buf_append(out, value + word, at - word);
+        while (at < len && is_blank(value[at]))
+            at++;
     }
 }
 
@@ -277,6 +298,7 @@ int sigv4_canonical(const struct sigv4_canonical *canonical, struct buf *out)
     const struct sigv4_request *request = canonical->request;
     int result;
 
+    (void)buf_reserve(out, USUAL_BYTES);
     (void)buf_append(out, request->method, request->method_len);
     (void)buf_putc(out, '\n');
     result = canonical_path(request->path, request->path_len, out);
@@ -299,7 +321,8 @@ int sigv4_canonical(const struct sigv4_canonical *canonical, struct buf *out)
 
 static bool is_name_char(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c != '\0' && strchr("-_.!#$%&'*+^`|~", c));
+    return (c >= 'a' && c <= 'z') || c == '-' || (c >= '0' && c <= '9') ||
+           (c != '\0' && strchr("_.!#$%&'*+^`|~", c));
 }
 
 bool sigv4_names_ok(const char *names, size_t len)
@@ -335,10 +358,28 @@ bool sigv4_names_have(const char *names, size_t len, const char *name)
     return false;
 }
 
+/* RFC 2104. By hand, because OpenSSL 3 looks up the HMAC and its hash on every call: that cost more than the
+ * hashing. Keys are at most a block here; all of them but "AWS4" + secret are hashes. */
 static bool hmac(const void *key, size_t key_len, const char *text, size_t len,
                  unsigned char out[SIGV4_HASH_BYTES])
 {
-    return HMAC(EVP_sha256(), key, (int)key_len, (const unsigned char *)text, len, out, NULL) != NULL;
+    unsigned char inner[HMAC_BLOCK_BYTES + HMAC_MAX_TEXT_BYTES], outer[HMAC_BLOCK_BYTES + SIGV4_HASH_BYTES];
+    bool done;
+
+    if (key_len > HMAC_BLOCK_BYTES || len > HMAC_MAX_TEXT_BYTES)
+        return HMAC(EVP_sha256(), key, (int)key_len, (const unsigned char *)text, len, out, NULL) != NULL;
+    memset(inner, 0x36, HMAC_BLOCK_BYTES);
+    memset(outer, 0x5c, HMAC_BLOCK_BYTES);
+    for (size_t i = 0; i < key_len; i++) {
+        inner[i] ^= ((const unsigned char *)key)[i];
+        outer[i] ^= ((const unsigned char *)key)[i];
+    }
+    memcpy(inner + HMAC_BLOCK_BYTES, text, len);
+    done =
+        sha256(inner, HMAC_BLOCK_BYTES + len, outer + HMAC_BLOCK_BYTES) && sha256(outer, sizeof outer, out);
+    OPENSSL_cleanse(inner, HMAC_BLOCK_BYTES);
+    OPENSSL_cleanse(outer, sizeof outer);
+    return done;
 }
 
 int sigv4_signing_key(const char *secret, const struct sigv4_scope *scope,

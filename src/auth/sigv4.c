@@ -225,7 +225,7 @@ static enum sigv4_status read_authorization(struct verify *verify, struct part a
         struct part pair = { authorization.data + at, 0 };
         enum sigv4_status status;
 
-        while (at + pair.len < authorization.len && !strchr(", ", pair.data[pair.len]))
+        while (at + pair.len < authorization.len && pair.data[pair.len] != ',' && pair.data[pair.len] != ' ')
             pair.len++;
         at += pair.len + 1;
         if (pair.len == 0)
