@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "api/api_priv.h"
+#include "auth/policy.h"
 #include "base/text.h"
 #include "model/function.h"
 
@@ -212,6 +213,22 @@ static int add_policy(const struct store_policy *row, void *ctx)
     return policy->document ? 0 : out_of_memory(build);
 }
 
+/* Judged once here, not at every request. */
+static void judge_urls(struct function *function, const char *arn)
+{
+    for (size_t i = 0; i < function->url_count; i++) {
+        struct fn_url *url = &function->urls[i];
+        const struct fn_policy *policy = function_policy(function, url->qualifier);
+        AUTO_BUF struct buf resource = BUF_INIT(512);
+        struct policy_question question = { .action = "lambda:InvokeFunctionUrl", .function_url_auth_type = "NONE" };
+
+        (void)buf_printf(&resource, "%s%s%s", arn, url->qualifier ? ":" : "", url->qualifier ? url->qualifier : "");
+        question.resource = resource.data;
+        url->open = url->auth == URL_AUTH_NONE && policy && resource.data &&
+                    policy_allows(policy->document, &question);
+    }
+}
+
 static int fill(struct build *build)
 {
     const struct store_function *row = build->row;
@@ -234,6 +251,8 @@ static int fill(struct build *build)
         result = store_url_each(store, row->id, "", SIZE_MAX >> 1, add_url, build, build->err);
     if (result == 0)
         result = store_policy_each(store, row->id, add_policy, build, build->err);
+    if (result == 0)
+        judge_urls(function, function->arn);
     return result;
 }
 

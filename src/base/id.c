@@ -1,8 +1,6 @@
 #include "base/id.h"
 
 #include <errno.h>
-#include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -44,15 +42,19 @@ void id_random(void *out, size_t len)
 
 void id_uuid(char out[UUID_BYTES])
 {
+    static const char digits[] = "0123456789abcdef";
     unsigned char r[16];
 
     id_random(r, sizeof r);
     r[6] = (unsigned char)((r[6] & 0x0f) | 0x40);
     r[8] = (unsigned char)((r[8] & 0x3f) | 0x80);
-    (void)snprintf(out, UUID_BYTES, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
-                   (unsigned)r[0], (unsigned)r[1], (unsigned)r[2], (unsigned)r[3], (unsigned)r[4], (unsigned)r[5],
-                   (unsigned)r[6], (unsigned)r[7], (unsigned)r[8], (unsigned)r[9], (unsigned)r[10], (unsigned)r[11],
-                   (unsigned)r[12], (unsigned)r[13], (unsigned)r[14], (unsigned)r[15]);
+    for (size_t i = 0; i < sizeof r; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10)
+            *out++ = '-';
+        *out++ = digits[r[i] >> 4];
+        *out++ = digits[r[i] & 15];
+    }
+    *out = '\0';
 }
 
 void id_text(const char *alphabet, size_t len, char *out)

@@ -146,21 +146,22 @@ static bool authorize(struct door *door, struct url_call *call, const struct fn_
 {
     const struct fn_policy *policy = function_policy(call->picture, url->qualifier);
     struct policy_question question = {
+        .principal = &ret_auth->principal,
         .action = "lambda:InvokeFunctionUrl",
         .resource = arn,
-        .function_url_auth_type = url->auth == URL_AUTH_NONE ? "NONE" : "AWS_IAM",
+        .function_url_auth_type = "AWS_IAM",
     };
 
-    if (url->auth == URL_AUTH_IAM) {
-        if (!door_authenticate(door, call->x, ret_auth)) {
-            reply_error(call->x, call->request_id, ret_auth->code, ret_auth->message, NULL);
-            return false;
-        }
-        if (ret_auth->principal.kind != PRINCIPAL_FUNCTION)
-            return true;
-        question.principal = &ret_auth->principal;
+    if (url->auth == URL_AUTH_NONE) {
+        if (!url->open)
+            reply_forbidden(call);
+        return url->open;
     }
-    if (policy && policy_allows(policy->document, &question))
+    if (!door_authenticate(door, call->x, ret_auth)) {
+        reply_error(call->x, call->request_id, ret_auth->code, ret_auth->message, NULL);
+        return false;
+    }
+    if (ret_auth->principal.kind != PRINCIPAL_FUNCTION || (policy && policy_allows(policy->document, &question)))
         return true;
     reply_forbidden(call);
     return false;

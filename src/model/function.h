@@ -60,6 +60,7 @@ struct fn_url {
     char *qualifier; /* alias name, or NULL: $LATEST */
     enum url_auth auth;
     bool streaming; /* InvokeMode RESPONSE_STREAM */
+    bool open;      /* AuthType NONE, and the resource policy lets anybody in */
     struct fn_cors *cors; /* NULL when absent */
 };
 
