@@ -14,6 +14,8 @@
 enum {
     PREFIX_BYTES = 256, /* status line and the server's own headers */
     FLAT_BYTES = 4096,  /* up to this, copying is cheaper than a longer vector */
+    HELD_BYTES = 1024,  /* answers kept back, together */
+    PARTS = 5,          /* of an answer on the wire */
 };
 
 /* clang-format off */
@@ -142,7 +144,7 @@ static bool keep_rest(struct conn *conn, const struct iovec *head, size_t count,
 {
     size_t at = taken;
 
-    conn->out = BUF_INIT(PREFIX_BYTES + answer->headers_len + answer->body_len);
+    conn->out = BUF_INIT(HELD_BYTES + PREFIX_BYTES + answer->headers_len + answer->body_len);
     for (size_t i = 0; i < count; i++) {
         size_t skip = at < head[i].iov_len ? at : head[i].iov_len;
 
@@ -170,25 +172,51 @@ static void flat_copy(char *flat, struct iovec *parts, size_t count)
     parts[0] = (struct iovec){ flat, at };
 }
 
-/* parts: three of the head, then the body. */
-static void send_or_keep(struct conn *conn, struct iovec parts[static 4], const struct answer *answer)
+/* Whether to keep the answer back: more input is there and will be run now. */
+static bool may_hold(const struct conn *conn, size_t total)
 {
-    size_t total = parts[0].iov_len + parts[1].iov_len + parts[2].iov_len + parts[3].iov_len;
-    struct iovec vector[4];
-    char flat[FLAT_BYTES];
-    bool is_flat = total <= sizeof flat;
-    ssize_t n;
+    return conn->server->config.join_answers && conn->running && !conn->close_after && total <= HELD_BYTES &&
+           conn->in_end - conn->in_start > conn->parser.used;
+}
 
-    memcpy(vector, parts, sizeof vector);
-    if (is_flat)
-        flat_copy(flat, vector, 4);
-    n = send_parts(conn->fd, vector, is_flat ? 1 : 4);
+static bool hold(struct conn *conn, const struct iovec *parts, const struct answer *answer)
+{
+    conn->held.max = HELD_BYTES;
+    for (size_t i = 1; i < PARTS; i++)
+        (void)buf_append(&conn->held, parts[i].iov_base, parts[i].iov_len);
     conn->release = answer->release;
     conn->body_owner = answer->owner;
-    if (n < 0 || ((size_t)n < total && !keep_rest(conn, parts, 3, answer, (size_t)n))) {
+    return !conn->held.failed;
+}
+
+/* parts: what was held, three of the head, then the body. */
+static void send_or_keep(struct conn *conn, struct iovec parts[static PARTS], const struct answer *answer)
+{
+    size_t total = 0;
+    struct iovec vector[PARTS];
+    char flat[FLAT_BYTES];
+    bool is_flat;
+    ssize_t n;
+
+    for (size_t i = 0; i < PARTS; i++)
+        total += parts[i].iov_len;
+    if (may_hold(conn, total) && hold(conn, parts, answer)) {
+        answer_drop(conn);
+        conn_answered(conn);
+        return;
+    }
+    is_flat = total <= sizeof flat;
+    memcpy(vector, parts, sizeof vector);
+    if (is_flat)
+        flat_copy(flat, vector, PARTS);
+    n = send_parts(conn->fd, vector, is_flat ? 1 : PARTS);
+    conn->release = answer->release;
+    conn->body_owner = answer->owner;
+    if (n < 0 || ((size_t)n < total && !keep_rest(conn, parts, PARTS - 1, answer, (size_t)n))) {
         conn_close(conn, false);
         return;
     }
+    buf_done(&conn->held);
     if ((size_t)n < total) {
         conn_set_state(conn, CONN_WRITE);
         conn_update_interest(conn);
@@ -202,7 +230,7 @@ void answer_send(struct conn *conn, const struct answer *answer)
 {
     struct answer sent = *answer;
     char prefix[PREFIX_BYTES];
-    struct iovec parts[4];
+    struct iovec parts[PARTS];
     bool no_body;
 
     if (sent.status < 100 || sent.status > 999)
@@ -211,12 +239,29 @@ void answer_send(struct conn *conn, const struct answer *answer)
     if (sent.status < 200)
         conn->close_after = true;
     no_body = conn->is_head_method || status_has_no_body(sent.status);
-    parts[0] = (struct iovec){ prefix, format_prefix(conn, &sent, prefix) };
-    parts[1] = (struct iovec){ (char *)(uintptr_t)sent.headers, sent.headers_len };
-    parts[2] = (struct iovec){ (char *)(uintptr_t) "\r\n", 2 };
-    parts[3] = (struct iovec){ (char *)(uintptr_t)sent.body, no_body ? 0 : sent.body_len };
-    sent.body_len = parts[3].iov_len;
+    parts[0] = (struct iovec){ conn->held.data, conn->held.len };
+    parts[1] = (struct iovec){ prefix, format_prefix(conn, &sent, prefix) };
+    parts[2] = (struct iovec){ (char *)(uintptr_t)sent.headers, sent.headers_len };
+    parts[3] = (struct iovec){ (char *)(uintptr_t) "\r\n", 2 };
+    parts[4] = (struct iovec){ (char *)(uintptr_t)sent.body, no_body ? 0 : sent.body_len };
+    sent.body_len = parts[4].iov_len;
     send_or_keep(conn, parts, &sent);
+}
+
+void answer_send_held(struct conn *conn)
+{
+    struct iovec part = { conn->held.data, conn->held.len };
+    ssize_t n = send_parts(conn->fd, &part, 1);
+
+    if (n < 0) {
+        conn_close(conn, true);
+        return;
+    }
+    if ((size_t)n < conn->held.len) { /* goes with the next answer */
+        buf_consume(&conn->held, (size_t)n);
+        return;
+    }
+    buf_done(&conn->held);
 }
 
 void answer_flush(struct conn *conn)

@@ -82,6 +82,7 @@ void conn_unref(struct conn *conn)
         return;
     free(conn->in);
     free(conn->parser.fields);
+    buf_done(&conn->held);
     server_unref(conn->server);
     free(conn);
 }
@@ -366,6 +367,9 @@ void conn_run(struct conn *conn)
     while (conn->state <= CONN_BODY && step(conn)) {
     }
     conn->running = false;
+    /* Only an answer that is awaited may take kept ones along. */
+    if (conn->held.len > 0 && conn->state <= CONN_BODY)
+        answer_send_held(conn);
     if (conn->state == CONN_IDLE && conn->server->draining)
         conn_close(conn, false);
     conn_update_interest(conn);

@@ -30,6 +30,9 @@ struct http_server_config {
     uint64_t body_timeout_ms;  /* without progress in a body, or in writing an answer; 0 = never */
     size_t max_connections;    /* further ones are accepted and closed with 503; 0 = no limit */
     bool date_header;          /* add Date */
+    /* Keep a small answer back while the request behind it has already come and is not answered yet: both leave in one write.
+     * For peers that do not wait for the one before they can go on with the other. */
+    bool join_answers;
 
     /** The largest body to accept for this head (x's request has no body yet). Called once a request, before
      * 100 Continue is sent. Over it on_too_large() is called, at once when Content-Length says so. */

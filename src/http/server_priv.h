@@ -58,6 +58,7 @@ struct conn {
     size_t in_start, in_end, in_cap;
     struct http_parser parser;
 
+    struct buf held; /* whole answers kept back, see join_answers */
     struct buf out; /* unsent head, and a copied body */
     size_t out_at;
     const char *body; /* unsent, borrowed */
@@ -117,6 +118,8 @@ void conn_update_interest(struct conn *conn);
 /** The answer is with the kernel: on to the next request, or close. */
 void conn_answered(struct conn *conn);
 
+/** Sends what was kept back. */
+void answer_send_held(struct conn *conn);
 /** Writes what the kernel did not take before. */
 void answer_flush(struct conn *conn);
 void answer_drop(struct conn *conn);

@@ -386,6 +386,7 @@ struct runtime_api *runtime_api_new(uv_loop_t *loop, int listener, const struct 
         .max_header_bytes = HEADER_MAX_BYTES,
         .max_headers = 64,
         .max_connections = CONNECTIONS_MAX,
+        .join_answers = true, /* a result's 202 leaves with the next event, when the client asked for both at once */
         .body_limit = body_limit,
         .on_too_large = on_too_large,
         .on_request = on_request,

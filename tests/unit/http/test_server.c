@@ -98,7 +98,7 @@ static const char *error_body(int status, const char **ret_headers, void *ctx)
     return "refused";
 }
 
-static void open_world(struct world *world, uint64_t timeout_ms)
+static void open_world_with(struct world *world, uint64_t timeout_ms, bool join_answers)
 {
     struct http_server_config config = {
         .max_line_bytes = 1000,
@@ -107,6 +107,7 @@ static void open_world(struct world *world, uint64_t timeout_ms)
         .idle_timeout_ms = timeout_ms,
         .head_timeout_ms = timeout_ms,
         .body_timeout_ms = timeout_ms,
+        .join_answers = join_answers,
         .body_limit = body_limit,
         .on_too_large = on_too_large,
         .on_request = on_request,
@@ -125,6 +126,11 @@ static void open_world(struct world *world, uint64_t timeout_ms)
     assert_int_equal(http_server_adopt(world->server, pair[0]), 0);
     assert_int_equal(http_server_connections(world->server), 1);
     world->client = pair[1];
+}
+
+static void open_world(struct world *world, uint64_t timeout_ms)
+{
+    open_world_with(world, timeout_ms, false);
 }
 
 static void run_some(struct world *world)
@@ -224,6 +230,26 @@ static void test_pipelined_requests_wait_for_the_answer_before(void **state)
     http_reply(world.held[1], 200, "", 0, "second", 6, NULL, NULL);
     read_answers(&world);
     assert_int_equal(occurrences(&world, "/c"), 1);
+    world.held_count = 0;
+    close_world(&world);
+}
+
+static void test_answers_are_joined_while_the_next_request_waits(void **state)
+{
+    (void)state;
+    struct world world;
+
+    open_world_with(&world, 0, true);
+    say(&world, GET("/a") GET("/hold"));
+    assert_int_equal(world.requests, 2);
+    assert_int_equal(occurrences(&world, "200 OK"), 0);
+    http_reply(world.held[0], 200, "", 0, "first", 5, NULL, NULL);
+    read_answers(&world);
+    assert_int_equal(occurrences(&world, "200 OK"), 2);
+    assert_int_equal(occurrences(&world, "/a"), 1);
+    /* Half a request behind it is nothing to wait for. */
+    say(&world, GET("/b") "GET /c");
+    assert_int_equal(occurrences(&world, "/b"), 1);
     world.held_count = 0;
     close_world(&world);
 }
@@ -621,6 +647,7 @@ int main(void)
         cmocka_unit_test(test_an_answer_is_formatted_whole),
         cmocka_unit_test(test_answers_without_a_body),
         cmocka_unit_test(test_pipelined_requests_wait_for_the_answer_before),
+        cmocka_unit_test(test_answers_are_joined_while_the_next_request_waits),
         cmocka_unit_test(test_a_request_may_come_while_another_is_held),
         cmocka_unit_test(test_a_request_stays_where_it_is_while_held),
         cmocka_unit_test(test_a_peer_that_goes_is_told_once_and_may_still_be_answered),
