@@ -1,5 +1,6 @@
 """Fixtures: a server shared by the whole run, servers of one test, functions that end with their test."""
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -53,8 +54,9 @@ def own_server(needs):
 
     start.started = started
     yield start
-    for one in started:
-        one.close()
+    with contextlib.ExitStack() as stack:
+        for one in started:
+            stack.callback(one.close)
 
 
 @pytest.fixture

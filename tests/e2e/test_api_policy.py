@@ -44,7 +44,7 @@ def test_policy_errors(server, deploy):
             "exists. Please provide a new statement id, or remove the existing statement.", 409)
     refused(lambda: lam.remove_permission(FunctionName=function.name, StatementId="two"), "ResourceNotFoundException",
             "Statement two is not found in resource policy.", 404)
-    refused(lambda: statement(lam, function, "three", "nobody at all"), "InvalidParameterValueException",
+    refused(lambda: statement(lam, function, "three", "nobody"), "InvalidParameterValueException",
             "The provided principal was invalid. Please check the principal and try again.", 400)
     refused(lambda: statement(lam, function, "four", "*", Qualifier="$LATEST"), "InvalidParameterValueException",
             "We currently do not support adding policies for $LATEST.", 400)

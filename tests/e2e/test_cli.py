@@ -48,7 +48,7 @@ def test_deploy_invoke_ls_url_rm(server, folder, removed):
     assert url, text
     config = server.lam.get_function_configuration(FunctionName=name)
     assert (config["MemorySize"], config["Timeout"], config["Environment"]["Variables"]) == (256, 7, {"MODE": "a=b"})
-    assert json.loads(server.irori("invoke", name, '{"x":1}').stdout) == {"got": {"x": 1}, "mode": "a=b"}
+    assert json.loads(server.irori("invoke", name, "--payload", '{"x":1}').stdout) == {"got": {"x": 1}, "mode": "a=b"}
     assert url.group(0).rstrip("/") in server.irori("url", name).stdout
     assert name in server.irori("ls").stdout
     rows = [item for item in listing(server.irori_json("ls"), "functions") if name in json.dumps(item)]

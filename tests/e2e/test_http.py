@@ -68,7 +68,7 @@ def test_pipelined_requests_are_answered_in_order(url):
 def test_chunked_request(url):
     with Connection(url.server.port) as connection:
         connection.send(render("POST", "/", url.host, {"Transfer-Encoding": "chunked", "Content-Type": "text/plain"}))
-        for piece in (b"5\r\nhello\r\n", b"6;ext=1\r\n world\r\n", b"0\r\nTrailer: x\r\n\r\n"):
+        for piece in (b"5\r\nhello\r\n", b"6;ext=1\r\n world\r\n", b"0\r\nX-Checksum: x\r\n\r\n"):
             connection.send(piece)
             time.sleep(0.02)
         assert echo_body(connection.read())["body"] == "hello world"

@@ -106,7 +106,7 @@ def test_restart_keeps_everything(own_server):
     """SIGTERM and a new start: functions, versions, aliases, URLs, policies, tags, concurrency, credentials, url ids."""
     server = own_server()
     function = server.deploy({"index.mjs": "export const handler = async () => 'kept';"}, Tags={"a": "b"},
-                             Environment={"Variables": {"K": "V"}})
+                             Environment={"Variables": {"KEY": "V"}})
     lam = server.lam
     lam.publish_version(FunctionName=function.name)
     lam.create_alias(FunctionName=function.name, Name="live", FunctionVersion="1")

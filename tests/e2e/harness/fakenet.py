@@ -8,9 +8,14 @@ import subprocess
 import sys
 import threading
 
+from . import wait
+
+HERE, THERE = "10.213.78.1", "10.213.78.2"  # the link itself
 PUBLIC = "198.51.100.10"
 PRIVATE = "10.213.77.10"
 METADATA = "169.254.169.254"
+SPECIAL = ["172.16.213.10", "192.168.213.10", "100.64.213.10"]
+ALL = [PUBLIC, PRIVATE, METADATA, *SPECIAL]
 PORT = 8088
 
 SERVE = """
@@ -57,25 +62,26 @@ class World:
     def _connect(self):
         inner = ("ip", "-n", self._name)
         _run("ip", "link", "add", self._link, "type", "veth", "peer", "name", "out", "netns", self._name)
-        _run("ip", "addr", "add", "198.51.100.9/30", "dev", self._link)
+        _run("ip", "addr", "add", f"{HERE}/30", "dev", self._link)
         _run("ip", "link", "set", self._link, "up")
         _run(*inner, "link", "set", "lo", "up")
         _run(*inner, "link", "set", "out", "up")
-        _run(*inner, "addr", "add", f"{PUBLIC}/30", "dev", "out")
-        for address in (PRIVATE, METADATA):
+        _run(*inner, "addr", "add", f"{THERE}/30", "dev", "out")
+        for address in ALL:
             _run(*inner, "addr", "add", f"{address}/32", "dev", "lo")
-            _run("ip", "route", "add", f"{address}/32", "via", PUBLIC, "dev", self._link)
+            _run("ip", "route", "add", f"{address}/32", "via", THERE, "dev", self._link)
 
     def _serve(self):
         self._server = subprocess.Popen(
-            ["ip", "netns", "exec", self._name, sys.executable, "-c", SERVE, str(PORT), PUBLIC, PRIVATE, METADATA],
+            ["ip", "netns", "exec", self._name, sys.executable, "-c", SERVE, str(PORT), *ALL],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         ready, _, _ = select.select([self._server.stdout], [], [], 10)
         assert ready and self._server.stdout.readline() == "ready\n"
         threading.Thread(target=self._collect, daemon=True).start()
-        for address in (PUBLIC, PRIVATE, METADATA):
+        for address in ALL:
             with socket.create_connection((address, PORT), 3) as one:
                 assert one.recv(64) == address.encode()
+        wait.until(lambda: len(self.visits) == len(ALL), 5, "the visits of the check")
         self.visits.clear()
 
     def _collect(self):

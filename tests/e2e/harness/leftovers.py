@@ -99,12 +99,14 @@ def find(before, instance, data, known=()):
             return False
         if str(data) in text or (instance and instance in text):
             return True
-        return bool(re.search(r"\biro|irori", text))
+        # Nameless ones of our kind; but not what lies in another server's data folder.
+        return bool(re.search(r"\biro|irori", text)) and not re.search(r"/irori-e2e-|/\.irori/|/var/lib/irori/", text)
 
     found = _processes(instance, data, set(known))
-    for name in ("mounts", "links", "tables", "cgroups", "loops", "namespaces"):
+    for name in ("mounts", "links", "tables", "cgroups", "namespaces"):
         new = getattr(now, name) - getattr(before, name)
         found += [f"{name}: {item}" for item in sorted(new) if ours(item)]
+    found += [f"loops: {item}" for item in sorted(now.loops - before.loops) if str(data) in item]
     if not others:
         for path, value in before.settings.items():
             if path in now.settings and now.settings[path] != value:

@@ -116,5 +116,8 @@ def render(method, target, host, headers=None, body=None):
 def request(port, method, target, host, headers=None, body=None, timeout=60.0):
     """One request on a connection of its own."""
     with Connection(port, timeout) as connection:
-        connection.send(render(method, target, host, headers, body))
+        try:
+            connection.send(render(method, target, host, headers, body))
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # answered before everything was sent
         return connection.read(head=method == "HEAD")

@@ -31,7 +31,10 @@ def refusals(paths, action):
 
 def read_some(path):
     if os.path.isdir(path):
-        return os.listdir(path)
+        names = os.listdir(path)
+        if not names:
+            raise OSError(errno.ENODATA, "an empty folder")
+        return names
     with open(path, "rb") as file:
         return file.read(64)
 
@@ -48,7 +51,7 @@ def find_names(event):
     roots = ["/"] + [f"/proc/{pid}/{link}" for pid in os.listdir("/proc") if pid.isdigit() for link in ("root", "cwd")]
     for root in roots:
         for folder, names, files in os.walk(root):
-            if root == "/" and folder in ("/proc", "/usr/share", "/usr/lib"):
+            if folder.removeprefix(root).strip("/") in ("proc", "usr/share", "usr/lib", "sys"):
                 names.clear()
             if folder.count("/") > 12:
                 names.clear()
