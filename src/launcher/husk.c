@@ -112,9 +112,11 @@ static pid_t clone_process(const struct husk_place *place, const struct ends *en
         .pidfd = (uint64_t)(uintptr_t)ret_pidfd,
         .exit_signal = SIGCHLD,
     };
-    int group = cgroup_clone_fd(place->cgroup);
+    AUTO_FD int group = cgroup_open_clone(place->cgroup);
     long pid;
 
+    if (group < 0 && group != -ENOENT)
+        return group;
     if (group >= 0) {
         args.flags |= (__u64)CLONE_INTO_CGROUP;
         args.cgroup = (__u64)group;
@@ -258,6 +260,9 @@ int husk_launch(struct husk *husk, const struct wire_start *start, const struct 
     /* /dev/stdout and /dev/stderr can be opened by name only by the pipe's owner. */
     if (fchown(husk->log, uid, uid) < 0)
         return err_set(err, ERR_SYSTEM, errno, "log pipe");
+    (void)close(husk->uid_map);
+    (void)close(husk->gid_map);
+    husk->uid_map = husk->gid_map = -1;
     r = wire_send(husk->control, packet, len, mounts->fds, mounts->count);
     return r < 0 ? err_set(err, ERR_SYSTEM, -r, "sending to irori-init") : 0;
 }

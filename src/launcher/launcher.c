@@ -155,7 +155,7 @@ static bool prepare(struct launcher *launcher)
 
 static void tick(struct launcher *launcher, uint64_t now_us)
 {
-    const struct list *lists[] = { &launcher->busy, &launcher->cold };
+    struct list *const lists[] = { &launcher->busy, &launcher->cold };
 
     for (size_t i = 0; i < 2; i++) {
         list_each(at, lists[i]) slot_tick(list_entry(at, struct slot, node), now_us);
@@ -237,8 +237,10 @@ static int watch_signals(struct launcher *launcher)
 static int watch_everything(struct launcher *launcher, struct err *err)
 {
     const struct launcher_config *config = launcher->config;
-    int r = launcher_watch(launcher, config->wire_fd, &launcher->on_wire, EPOLLIN);
+    int r = fcntl(config->wire_fd, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
 
+    if (r == 0)
+        r = launcher_watch(launcher, config->wire_fd, &launcher->on_wire, EPOLLIN);
     if (r == 0 && config->supervisor_fd >= 0)
         r = launcher_watch(launcher, config->supervisor_fd, &launcher->on_supervisor, EPOLLIN);
     if (r == 0)

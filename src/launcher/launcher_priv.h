@@ -41,14 +41,15 @@ struct slot {
     char *packet; /* START or RESTART; owned, message points into it */
     struct wire_message message;
     bool frozen, limited; /* limited: in CPU */
-    uint64_t volume_id; /* 0 = none yet */
-    bool volume_asked;  /* it is being made */
-    int volume_mount;   /* for the next START; -1 = none */
+    uint64_t volume_id;   /* 0 = none yet */
+    bool volume_asked;    /* it is being made */
+    int volume_mount;     /* for the next START; -1 = none */
     struct wire_exited exit;
     char exit_text[256];
     enum wire_failure failure;
     struct err why;
     uint64_t dying_since_us; /* 0 = not */
+    uint64_t waiting_since_us;
 };
 
 /* Volumes of one size that are ready. */

@@ -12,7 +12,7 @@
 #include "launcher/launcher_priv.h"
 #include "sandbox/net.h"
 
-enum { DYING_COMPLAINT_US = 5000000, MAX_BREW_FAILURES = 3 };
+enum { DYING_COMPLAINT_US = 5000000, WAITING_LIMIT_US = 30000000, MAX_BREW_FAILURES = 3 };
 
 struct dead_cgroup {
     struct list node;
@@ -375,6 +375,7 @@ void slot_start(struct slot *slot, char *packet, const struct wire_message *mess
     slot->brew_failures = 0;
     slot->why = (struct err){ 0 };
     slot->failure = WIRE_FAIL_SYSTEM;
+    slot->waiting_since_us = clock_us();
     volumes_take(launcher, slot);
     slot_event(slot, SLOT_ON_START);
 }
@@ -383,6 +384,9 @@ void slot_restart(struct slot *slot, char *packet, const struct wire_message *me
 {
     take_packet(slot, packet, message);
     slot->brew_failures = 0;
+    slot->why = (struct err){ 0 };
+    slot->failure = WIRE_FAIL_SYSTEM;
+    slot->waiting_since_us = clock_us();
     slot_event(slot, SLOT_ON_RESTART);
 }
 
@@ -412,6 +416,12 @@ void slot_limit_cpu(struct slot *slot, unsigned millis)
 
 void slot_tick(struct slot *slot, uint64_t now_us)
 {
+    if (slot->state.life == SLOT_WAITING && now_us - slot->waiting_since_us > WAITING_LIMIT_US) {
+        if (!slot->why.code)
+            (void)err_set(&slot->why, ERR_SYSTEM, ETIMEDOUT, "preparing an environment");
+        slot_event(slot, SLOT_ON_FAILURE);
+        return;
+    }
     if (slot->dying_since_us == 0 || now_us - slot->dying_since_us < DYING_COMPLAINT_US)
         return;
     log_warn("slot %u: processes have not ended for %u s", slot->index,

@@ -16,7 +16,7 @@
 #include "base/err.h"
 #include "sandbox/cgroup_priv.h"
 
-enum { MAX_PROCESSES = 1024 };
+enum { MAX_PROCESSES = 1024, NAME_LIMIT = 63 };
 
 struct cgroups {
     const struct cgroup_ops *ops;
@@ -27,24 +27,43 @@ struct cgroups {
 struct cgroup {
     struct cgroups *groups;
     char name[64];
-    int dirs[CGROUP_MAX_DIRS];
 };
 
-int cgroup_write(int dir, const char *file, const char *text)
+static int open_file(const struct cgroup_place *place, size_t which, const char *file, int flags)
 {
-    AUTO_FD int fd = openat(dir, file, O_WRONLY | O_CLOEXEC);
+    char path[128];
+    int fd;
 
-    if (fd < 0 || write(fd, text, strlen(text)) < 0)
-        return -errno;
-    return 0;
+    (void)snprintf(path, sizeof path, "%s/%s", place->name, file);
+    fd = openat(place->dirs[which], path, flags | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
 }
 
-int cgroup_write_number(int dir, const char *file, uint64_t value)
+static struct cgroup_place place_of(const struct cgroup *group)
+{
+    return (struct cgroup_place){ group->groups->dirs, group->name };
+}
+
+static struct cgroup_place whole(const struct cgroups *groups)
+{
+    return (struct cgroup_place){ groups->dirs, "." };
+}
+
+int cgroup_write(const struct cgroup_place *place, size_t which, const char *file, const char *text)
+{
+    AUTO_FD int fd = open_file(place, which, file, O_WRONLY);
+
+    if (fd < 0)
+        return fd;
+    return write(fd, text, strlen(text)) < 0 ? -errno : 0;
+}
+
+int cgroup_write_number(const struct cgroup_place *place, size_t which, const char *file, uint64_t value)
 {
     char text[24];
 
     (void)snprintf(text, sizeof text, "%" PRIu64, value);
-    return cgroup_write(dir, file, text);
+    return cgroup_write(place, which, file, text);
 }
 
 /* ------------------------------------------------------------------ mounts */
@@ -167,12 +186,14 @@ int cgroups_open(const struct cgroup_mounts *mounts, const char *instance, struc
                  struct err *err)
 {
     struct cgroups *groups = calloc(1, sizeof *groups);
+    struct cgroup_place place;
     int r;
 
     if (!groups)
         return err_set(err, ERR_SYSTEM, ENOMEM, "control groups");
     groups->ops = mounts->version == 2 ? &cgroup_v2_ops : &cgroup_v1_ops;
     (void)snprintf(groups->name, sizeof groups->name, "irori-%s", instance);
+    place = whole(groups);
     for (size_t i = 0; i < CGROUP_MAX_DIRS; i++)
         groups->parents[i] = groups->dirs[i] = -1;
     for (size_t i = 0; i < groups->ops->dir_count; i++) {
@@ -186,7 +207,7 @@ int cgroups_open(const struct cgroup_mounts *mounts, const char *instance, struc
             return r;
         }
     }
-    r = groups->ops->prepare(groups->parents, groups->dirs, err);
+    r = groups->ops->prepare(groups->parents, &place, err);
     if (r < 0) {
         (void)cgroups_close(groups);
         return r;
@@ -197,9 +218,9 @@ int cgroups_open(const struct cgroup_mounts *mounts, const char *instance, struc
 
 int cgroups_limit_memory(struct cgroups *groups, uint64_t max_memory_mb, struct err *err)
 {
-    if (max_memory_mb == 0)
-        return 0;
-    return groups->ops->limit_memory(groups->dirs, max_memory_mb << 20, err);
+    const struct cgroup_place place = whole(groups);
+
+    return max_memory_mb == 0 ? 0 : groups->ops->limit_memory(&place, max_memory_mb << 20, err);
 }
 
 struct cgroups *cgroups_close(struct cgroups *groups)
@@ -218,22 +239,17 @@ int cgroups_version(const struct cgroups *groups)
     return groups->ops->version;
 }
 
-static int open_file(int dir, const char *name, int flags)
-{
-    int fd = openat(dir, name, flags | O_CLOEXEC);
-
-    return fd < 0 ? -errno : fd;
-}
-
 int cgroups_memory_fd(const struct cgroups *groups)
 {
-    return open_file(groups->dirs[0], groups->ops->usage_file, O_RDONLY);
+    const struct cgroup_place place = whole(groups);
+
+    return open_file(&place, 0, groups->ops->usage_file, O_RDONLY);
 }
 
 /* Returns whether any process was there. */
-static bool kill_processes(int dir)
+static bool kill_processes(const struct cgroup_place *place, size_t which)
 {
-    int fd = open_file(dir, "cgroup.procs", O_RDONLY);
+    int fd = open_file(place, which, "cgroup.procs", O_RDONLY);
     FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
     bool any = false;
     char line[32];
@@ -266,15 +282,13 @@ static bool end_below(const struct cgroups *groups, size_t which)
     if (!dir)
         return false;
     for (const struct dirent *entry; (entry = readdir(dir));) {
-        int dirs[CGROUP_MAX_DIRS] = { -1, -1, -1, -1 };
+        const struct cgroup_place place = { groups->dirs, entry->d_name };
 
-        if (entry->d_name[0] == '.' || entry->d_type != DT_DIR)
+        if (entry->d_name[0] == '.' || entry->d_type != DT_DIR || strlen(entry->d_name) > NAME_LIMIT)
             continue;
-        for (size_t i = 0; i < groups->ops->dir_count; i++)
-            dirs[i] = open_dir(groups->dirs[i], entry->d_name);
-        (void)groups->ops->freeze(dirs, false, NULL);
-        left |= kill_processes(dirs[which]);
-        close_all(dirs);
+        (void)groups->ops->limit_cpu(&place, 0, NULL); /* dying takes processor time, too */
+        (void)groups->ops->freeze(&place, false, NULL);
+        left |= kill_processes(&place, which);
         if (unlinkat(groups->dirs[which], entry->d_name, AT_REMOVEDIR) < 0)
             left = true;
     }
@@ -284,12 +298,13 @@ static bool end_below(const struct cgroups *groups, size_t which)
 
 int cgroups_end_processes(struct cgroups *groups, unsigned timeout_ms)
 {
+    const struct cgroup_place place = whole(groups);
     uint64_t deadline = clock_us() + timeout_ms * UINT64_C(1000);
 
     for (;;) {
         bool left = false;
 
-        (void)groups->ops->kill(groups->dirs);
+        (void)groups->ops->kill(&place);
         for (size_t i = 0; i < groups->ops->dir_count; i++)
             left |= end_below(groups, i);
         if (!left)
@@ -305,21 +320,20 @@ int cgroups_end_processes(struct cgroups *groups, unsigned timeout_ms)
 int cgroup_new(struct cgroups *groups, const char *name, struct cgroup **ret_group, struct err *err)
 {
     struct cgroup *group = calloc(1, sizeof *group);
+    struct cgroup_place place;
     int r = 0;
 
     if (!group)
         return err_set(err, ERR_SYSTEM, ENOMEM, "control group");
     group->groups = groups;
     (void)snprintf(group->name, sizeof group->name, "%s", name);
-    for (size_t i = 0; i < CGROUP_MAX_DIRS; i++)
-        group->dirs[i] = -1;
     for (size_t i = 0; r == 0 && i < groups->ops->dir_count; i++) {
-        group->dirs[i] = make_dir(groups->dirs[i], name);
-        if (group->dirs[i] < 0)
-            r = err_set(err, ERR_SYSTEM, -group->dirs[i], "control group %s/%s", groups->name, name);
+        if (mkdirat(groups->dirs[i], name, 0755) < 0 && errno != EEXIST)
+            r = err_set(err, ERR_SYSTEM, errno, "control group %s/%s", groups->name, name);
     }
+    place = place_of(group);
     if (r == 0)
-        r = groups->ops->limit_processes(group->dirs, MAX_PROCESSES, err);
+        r = groups->ops->limit_processes(&place, MAX_PROCESSES, err);
     if (r < 0) {
         (void)cgroup_remove(group);
         return r;
@@ -328,13 +342,19 @@ int cgroup_new(struct cgroups *groups, const char *name, struct cgroup **ret_gro
     return 0;
 }
 
+int cgroup_open_clone(const struct cgroup *group)
+{
+    return group->groups->ops->join_file ? -ENOENT : open_dir(group->groups->dirs[0], group->name);
+}
+
 int cgroup_join_fds(const struct cgroup *group, int fds[CGROUP_MAX_DIRS])
 {
     const struct cgroup_ops *ops = group->groups->ops;
+    const struct cgroup_place place = place_of(group);
     size_t count = ops->join_file ? ops->dir_count : 0;
 
     for (size_t i = 0; i < count; i++) {
-        fds[i] = open_file(group->dirs[i], ops->join_file, O_WRONLY);
+        fds[i] = open_file(&place, i, ops->join_file, O_WRONLY);
         if (fds[i] < 0) {
             int r = fds[i];
 
@@ -346,30 +366,32 @@ int cgroup_join_fds(const struct cgroup *group, int fds[CGROUP_MAX_DIRS])
     return (int)count;
 }
 
-int cgroup_clone_fd(const struct cgroup *group)
-{
-    return group->groups->ops->join_file ? -1 : group->dirs[0];
-}
-
 int cgroup_limit_memory(struct cgroup *group, unsigned memory_mb, struct err *err)
 {
-    return group->groups->ops->limit_memory(group->dirs, (uint64_t)memory_mb << 20, err);
+    const struct cgroup_place place = place_of(group);
+
+    return group->groups->ops->limit_memory(&place, (uint64_t)memory_mb << 20, err);
 }
 
 int cgroup_limit_cpu(struct cgroup *group, unsigned millis, struct err *err)
 {
-    return group->groups->ops->limit_cpu(group->dirs, millis, err);
+    const struct cgroup_place place = place_of(group);
+
+    return group->groups->ops->limit_cpu(&place, millis, err);
 }
 
 int cgroup_freeze(struct cgroup *group, bool frozen, struct err *err)
 {
-    return group->groups->ops->freeze(group->dirs, frozen, err);
+    const struct cgroup_place place = place_of(group);
+
+    return group->groups->ops->freeze(&place, frozen, err);
 }
 
 uint64_t cgroup_oom_kills(const struct cgroup *group)
 {
+    const struct cgroup_place place = place_of(group);
     char text[1024], *at;
-    AUTO_FD int fd = open_file(group->dirs[0], group->groups->ops->oom_file, O_RDONLY);
+    AUTO_FD int fd = open_file(&place, 0, group->groups->ops->oom_file, O_RDONLY);
     ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
 
     if (n < 0)
@@ -384,12 +406,16 @@ uint64_t cgroup_oom_kills(const struct cgroup *group)
 
 int cgroup_memory_usage_fd(const struct cgroup *group)
 {
-    return open_file(group->dirs[0], group->groups->ops->usage_file, O_RDONLY);
+    const struct cgroup_place place = place_of(group);
+
+    return open_file(&place, 0, group->groups->ops->usage_file, O_RDONLY);
 }
 
 int cgroup_memory_stat_fd(const struct cgroup *group)
 {
-    return open_file(group->dirs[0], group->groups->ops->stat_file, O_RDONLY);
+    const struct cgroup_place place = place_of(group);
+
+    return open_file(&place, 0, group->groups->ops->stat_file, O_RDONLY);
 }
 
 int cgroup_remove(struct cgroup *group)
@@ -400,7 +426,6 @@ int cgroup_remove(struct cgroup *group)
         if (unlinkat(group->groups->dirs[i], group->name, AT_REMOVEDIR) < 0 && errno == EBUSY)
             return -EBUSY;
     }
-    close_all(group->dirs);
     free(group);
     return 0;
 }

@@ -46,9 +46,9 @@ int cgroups_end_processes(struct cgroups *groups, unsigned timeout_ms);
 
 /** name: unique in the instance. Sets the limit of processes; memory and CPU are without limit. */
 int cgroup_new(struct cgroups *groups, const char *name, struct cgroup **ret_group, struct err *err);
-/** For clone3() with CLONE_INTO_CGROUP; borrowed. -1 on a v1 machine: there the new process joins by itself.
- */
-int cgroup_clone_fd(const struct cgroup *group);
+/** For clone3() with CLONE_INTO_CGROUP, for the caller to close; -ENOENT on a v1 machine: there the new
+ * process joins by itself. */
+int cgroup_open_clone(const struct cgroup *group);
 /** Opens the files that a process with a single thread writes "0" to in order to join; all are for the caller
  * to close. Returns their number (0 on a v2 machine) or negative errno. */
 int cgroup_join_fds(const struct cgroup *group, int fds[CGROUP_MAX_DIRS]);

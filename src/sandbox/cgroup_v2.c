@@ -5,41 +5,42 @@
 #include "base/err.h"
 #include "sandbox/cgroup_priv.h"
 
-static int prepare_v2(const int *parents, const int *dirs, struct err *err)
+static int prepare_v2(const int *parents, const struct cgroup_place *place, struct err *err)
 {
     static const char *const controllers = "+memory +cpu +pids";
-    int r = cgroup_write(parents[0], "cgroup.subtree_control", controllers);
+    const struct cgroup_place top = { parents, "." };
+    int r = cgroup_write(&top, 0, "cgroup.subtree_control", controllers);
 
     if (r < 0)
         return err_set(err, ERR_SYSTEM, -r,
                        "handing memory, cpu and pids down from the top control group (a group that holds "
                        "processes itself cannot)");
-    r = cgroup_write(dirs[0], "cgroup.subtree_control", controllers);
+    r = cgroup_write(place, 0, "cgroup.subtree_control", controllers);
     return r < 0 ? err_set(err, ERR_SYSTEM, -r, "cgroup.subtree_control") : 0;
 }
 
-static int limit_processes_v2(const int *dirs, unsigned count, struct err *err)
+static int limit_processes_v2(const struct cgroup_place *place, unsigned count, struct err *err)
 {
-    int r = cgroup_write_number(dirs[0], "pids.max", count);
+    int r = cgroup_write_number(place, 0, "pids.max", count);
 
     return r < 0 ? err_set(err, ERR_SYSTEM, -r, "pids.max") : 0;
 }
 
 /* memory.oom.group stays off: it would kill PID 1 together with the process that asked too much, and with it
  * the report of what ended. */
-static int limit_memory_v2(const int *dirs, uint64_t bytes, struct err *err)
+static int limit_memory_v2(const struct cgroup_place *place, uint64_t bytes, struct err *err)
 {
-    int r = cgroup_write_number(dirs[0], "memory.max", bytes);
+    int r = cgroup_write_number(place, 0, "memory.max", bytes);
 
     if (r < 0)
         return err_set(err, ERR_SYSTEM, -r, "memory.max");
-    r = cgroup_write(dirs[0], "memory.swap.max", "0");
+    r = cgroup_write(place, 0, "memory.swap.max", "0");
     if (r < 0 && r != -ENOENT) /* a kernel without swap accounting */
         return err_set(err, ERR_SYSTEM, -r, "memory.swap.max");
     return 0;
 }
 
-static int limit_cpu_v2(const int *dirs, unsigned millis, struct err *err)
+static int limit_cpu_v2(const struct cgroup_place *place, unsigned millis, struct err *err)
 {
     uint64_t quota = (uint64_t)millis * CGROUP_CPU_PERIOD_US / 1000;
     char text[64];
@@ -51,21 +52,21 @@ static int limit_cpu_v2(const int *dirs, unsigned millis, struct err *err)
         (void)snprintf(text, sizeof text, "max %d", CGROUP_CPU_PERIOD_US);
     else
         (void)snprintf(text, sizeof text, "%" PRIu64 " %d", quota, CGROUP_CPU_PERIOD_US);
-    r = cgroup_write(dirs[0], "cpu.max", text);
+    r = cgroup_write(place, 0, "cpu.max", text);
     return r < 0 ? err_set(err, ERR_SYSTEM, -r, "cpu.max") : 0;
 }
 
-static int freeze_v2(const int *dirs, bool frozen, struct err *err)
+static int freeze_v2(const struct cgroup_place *place, bool frozen, struct err *err)
 {
-    int r = cgroup_write(dirs[0], "cgroup.freeze", frozen ? "1" : "0");
+    int r = cgroup_write(place, 0, "cgroup.freeze", frozen ? "1" : "0");
 
     return r < 0 ? err_set(err, ERR_SYSTEM, -r, "cgroup.freeze") : 0;
 }
 
 /* Since Linux 5.14; reaches frozen processes, too. */
-static int kill_v2(const int *dirs)
+static int kill_v2(const struct cgroup_place *place)
 {
-    return cgroup_write(dirs[0], "cgroup.kill", "1");
+    return cgroup_write(place, 0, "cgroup.kill", "1");
 }
 
 const struct cgroup_ops cgroup_v2_ops = {

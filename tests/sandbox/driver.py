@@ -22,6 +22,13 @@ def build_dir():
     return pathlib.Path(os.environ.get("IRORI_BUILD", ROOT / "build"))
 
 
+def readable(fd, timeout):
+    """select() that does not mind many descriptors."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(max(0, timeout * 1000)))
+
+
 def text(value):
     raw = value.encode()
     return struct.pack("<I", len(raw)) + raw + b"\0"
@@ -78,7 +85,7 @@ class Environment:
                 self.connection, _ = self.listener.accept()
                 break
             except BlockingIOError:
-                if not select.select([self.listener], [], [], deadline - time.monotonic())[0]:
+                if not readable(self.listener, deadline - time.monotonic()):
                     raise TimeoutError(f"no connection; log: {self.read_log()!r}") from None
         self.connection.settimeout(timeout)
         assert self.connection.recv(6) == b"hello\n"
@@ -100,7 +107,7 @@ class Environment:
 
     def read_log(self, wait=0.0):
         if wait:
-            select.select([self.log], [], [], wait)
+            readable(self.log, wait)
         try:
             return os.read(self.log, 65536)
         except BlockingIOError:
@@ -158,7 +165,7 @@ class Launcher:
                 if message.env_id == env_id:
                     return self.inbox.pop(at)
             left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self.socket], [], [], left)[0]:
+            if left <= 0 or not readable(self.socket, left):
                 raise TimeoutError(f"no message about {env_id}; launcher said:\n{self.log()}")
             packet, ancillary, _, _ = self.socket.recvmsg(131072, socket.CMSG_SPACE(64))
             if not packet:

@@ -107,7 +107,9 @@ static void test_v2_writes_its_files(void **state)
 
     assert_int_equal(cgroup_new(groups, "1.0", &group, NULL), 0);
     expect("irori-abcdefgh/1.0/pids.max", "1024");
-    assert_true(cgroup_clone_fd(group) >= 0);
+    fds[0] = cgroup_open_clone(group);
+    assert_true(fds[0] >= 0);
+    (void)close(fds[0]);
     assert_int_equal(cgroup_join_fds(group, fds), 0);
     assert_int_equal(cgroup_limit_memory(group, 128, NULL), 0);
     expect("irori-abcdefgh/1.0/memory.max", "134217728");
@@ -127,12 +129,13 @@ static void test_v2_quota_has_bounds(void **state)
 {
     (void)state;
     int dirs[CGROUP_MAX_DIRS] = { open(top, O_RDONLY | O_DIRECTORY | O_CLOEXEC), -1, -1, -1 };
+    const struct cgroup_place place = { dirs, "." };
 
     put("cpu.max", "");
-    assert_int_equal(cgroup_v2_ops.limit_cpu(dirs, 1, NULL), 0);
+    assert_int_equal(cgroup_v2_ops.limit_cpu(&place, 1, NULL), 0);
     expect("cpu.max", "1000 20000"); /* the least the kernel takes */
     put("cpu.max", "");
-    assert_int_equal(cgroup_v2_ops.limit_cpu(dirs, 0, NULL), 0);
+    assert_int_equal(cgroup_v2_ops.limit_cpu(&place, 0, NULL), 0);
     expect("cpu.max", "max 20000");
     (void)close(dirs[0]);
 }
@@ -141,25 +144,26 @@ static void test_v1_writes_its_files(void **state)
 {
     (void)state;
     int dir = open(top, O_RDONLY | O_DIRECTORY | O_CLOEXEC), dirs[CGROUP_MAX_DIRS] = { dir, dir, dir, dir };
+    const struct cgroup_place place = { dirs, "." };
 
     put("memory.limit_in_bytes", "");
     put("memory.swappiness", "");
     put("cpu.cfs_quota_us", "");
     put("cpu.cfs_period_us", "");
     put("freezer.state", "");
-    assert_int_equal(cgroup_v1_ops.limit_memory(dirs, 134217728, NULL), 0);
+    assert_int_equal(cgroup_v1_ops.limit_memory(&place, 134217728, NULL), 0);
     expect("memory.limit_in_bytes", "134217728");
     expect("memory.swappiness", "0"); /* no swap accounting in this folder */
     put("memory.memsw.limit_in_bytes", "");
-    assert_int_equal(cgroup_v1_ops.limit_memory(dirs, 134217728, NULL), 0);
+    assert_int_equal(cgroup_v1_ops.limit_memory(&place, 134217728, NULL), 0);
     expect("memory.memsw.limit_in_bytes", "134217728");
-    assert_int_equal(cgroup_v1_ops.limit_cpu(dirs, 1000, NULL), 0);
+    assert_int_equal(cgroup_v1_ops.limit_cpu(&place, 1000, NULL), 0);
     expect("cpu.cfs_quota_us", "20000");
     expect("cpu.cfs_period_us", "20000");
     put("cpu.cfs_quota_us", "");
-    assert_int_equal(cgroup_v1_ops.limit_cpu(dirs, 0, NULL), 0);
+    assert_int_equal(cgroup_v1_ops.limit_cpu(&place, 0, NULL), 0);
     expect("cpu.cfs_quota_us", "-1");
-    assert_int_equal(cgroup_v1_ops.freeze(dirs, true, NULL), 0);
+    assert_int_equal(cgroup_v1_ops.freeze(&place, true, NULL), 0);
     expect("freezer.state", "FROZEN");
     (void)close(dir);
 }
