@@ -45,9 +45,8 @@ say "3. AWS SDKs, as they are on AWS"
 $run "$build/irori" runtimes sdk --data "$data" || echo "(without them, functions that import an AWS SDK fail; try again with: irori runtimes sdk --data $data)"
 
 say "4. The example function"
-"$build/irori" deploy examples/warmstart --name warmstart --url --data "$data" --endpoint "$endpoint" --json >"$data/.up.json" 2>"$data/.up.err" ||
-    { cat "$data/.up.err" >&2; exit 1; }
-url=$(python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))["url"])' "$data/.up.json")
+deployed=$("$build/irori" deploy examples/warmstart --name warmstart --url --data "$data" --endpoint "$endpoint" --json)
+url=$(printf '%s' "$deployed" | python3 -c 'import json,sys; print(json.load(sys.stdin)["url"])')
 # Not every machine resolves *.localhost, so curl is told.
 host=$(echo "$url" | sed 's,^http://\([^/:]*\).*,\1,')
 port=${listen##*:}
