@@ -196,7 +196,7 @@ static void loop(struct launcher *launcher)
 
     while (!launcher->stopping) {
         struct epoll_event events[MAX_EVENTS];
-        uint64_t now_us = clock_us();
+        uint64_t now_us;
         bool quick = !launcher->announced || !list_empty(&launcher->dead_cgroups) || must_wait(launcher);
         int n = epoll_wait(launcher->epoll, events, MAX_EVENTS,
                            more    ? 0
