@@ -247,9 +247,11 @@ static int install_node(struct install *install, struct err *err)
     const char *arguments[MAX_ARGUMENTS] = {
         "npm",        "install",   "--prefix",          install->temporary,
         "--no-audit", "--no-fund", "--no-package-lock", "--omit=dev",
+        /* Else a registry out of reach is tried for many minutes. */
+        "--fetch-timeout=30000", "--fetch-retries=1",
         NULL
     };
-    size_t count = 8;
+    size_t count = 10;
     int result;
 
     for (size_t i = 0; node_packages[i]; i++)
