@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Adds up meson's and pytest's results; the last line of `make test` is "N passed, N failed, N skipped".
 
-Usage: count-tests.py STATUS MESON-LOG PYTEST-XML. Exits with 1 when STATUS is not 0 or anything failed.
+Usage: count-tests.py STATUS MESON-LOG PYTEST-XML... Exits with 1 when STATUS is not 0 or anything failed.
 """
 import json
 import sys
 import xml.etree.ElementTree
 
-status, meson_log, pytest_xml = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+status, meson_log, pytest_xmls = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
 passed = failed = skipped = 0
 
 with open(meson_log) as log:
@@ -20,7 +20,7 @@ with open(meson_log) as log:
         else:
             failed += 1
 
-for suite in xml.etree.ElementTree.parse(pytest_xml).getroot().iter("testsuite"):
+for suite in (suite for path in pytest_xmls for suite in xml.etree.ElementTree.parse(path).getroot().iter("testsuite")):
     count = {name: int(suite.get(name, 0)) for name in ("tests", "failures", "errors", "skipped")}
     failed += count["failures"] + count["errors"]
     skipped += count["skipped"]

@@ -14,9 +14,14 @@ ninja -C "$build"
 tools/compile-clients.sh
 tools/venv.sh "$venv"
 
+rm -rf "$build/test"
 mkdir -p "$build/test"
 status=0
 meson test -C "$build" --print-errorlogs --timeout-multiplier "${TIMEOUT_MULTIPLIER:-1}" || status=1
-IRORI_BUILD=$build "$venv/bin/python" -m pytest -p no:cacheprovider -q -ra --junitxml "$build/test/pytest.xml" \
-    ${PYTEST_ARGS:-} tests/runtime tests/sandbox tests/e2e || status=1
-exec "$venv/bin/python" tools/count-tests.py "$status" "$build/meson-logs/testlog.json" "$build/test/pytest.xml"
+# Each folder has a conftest of its own, so each is a run of its own.
+for suite in ${SUITES:-runtime sandbox e2e}; do
+    echo "== tests/$suite"
+    IRORI_BUILD=$build "$venv/bin/python" -m pytest -p no:cacheprovider -q -rfEs --durations=5 \
+        --junitxml "$build/test/$suite.xml" ${PYTEST_ARGS:-} "tests/$suite" || status=1
+done
+exec "$venv/bin/python" tools/count-tests.py "$status" "$build/meson-logs/testlog.json" "$build"/test/*.xml
