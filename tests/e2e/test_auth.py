@@ -2,13 +2,17 @@
 
 import datetime
 import json
+import shutil
+import subprocess
+import time
 
 import boto3
 import pytest
-from harness import aws, rawhttp
+from harness import aws, build, rawhttp
 from harness.archives import pack, pack_folder
 from harness.aws import refused, signed
-from harness.paths import FUNCTIONS
+from harness.paths import FUNCTIONS, IRORI
+from harness.server import Server
 
 LIST = "/2015-03-31/functions"
 
@@ -107,7 +111,6 @@ def test_old_signatures_expire(server, monkeypatch):
 
 
 def test_presigned_links_expire(server):
-    import time
     url, _ = signed("GET", server.endpoint + LIST, server.key, server.secret, query=True, expires=1)
     time.sleep(2.5)
     answer = get(server, target=url[len(server.endpoint):])
@@ -123,8 +126,6 @@ def test_both_profiles_work(server):
 
 def test_no_auth_only_on_loopback(own_server):
     """--no-auth serves without a signature on 127.0.0.1 and is refused on other addresses."""
-    import subprocess
-    from harness.paths import IRORI
     server = own_server("--no-auth")
     assert get(server).status == 200
     done = subprocess.run([IRORI, "serve", "--listen", "0.0.0.0:1", "--data", str(server.folder / "other"), "--no-auth"],
@@ -247,32 +248,47 @@ def test_functions_may_do_what_was_granted_and_nothing_else(own_server):
     assert status == 403 and kind in ("UnrecognizedClientException", "InvalidSignatureException")
 
 
-def own_server_with_api(own_server):
-    """A server whose own API its functions may reach."""
-    from harness.server import Server
+class Reachable(Server):
+    """A server whose own API its functions may reach; sdk: a folder to have at DIR/sdk."""
 
-    class Reachable(Server):
-        def start(self, seconds=30):
-            self.flags = ["--allow-host", f"127.0.0.1:{self.port}"]
-            super().start(seconds)
+    def __init__(self, sdk=None):
+        self._sdk = sdk
+        super().__init__()
+
+    def start(self, seconds=30):
+        self.flags = ["--allow-host", f"127.0.0.1:{self.port}"]
+        if self._sdk and not self.data.exists():
+            self.data.mkdir(mode=0o755)
+            shutil.copytree(self._sdk, self.data / "sdk", symlinks=True)
+        super().start(seconds)
+
+
+def own_server_with_api(own_server):
     started = Reachable()
     own_server.started.append(started)
     return started
 
 
-def test_boto3_inside_a_function(own_server):
-    """With the SDK installed, clients can be made and Irori answers them."""
-    import os
-    sdk = os.environ.get("IRORI_TEST_SDK")
-    if not sdk:
-        pytest.skip("set IRORI_TEST_SDK to a folder made by `irori runtimes sdk` (it needs the registries)")
-    import shutil
-    server = own_server_with_api(own_server)
-    shutil.copytree(sdk, server.data / "sdk", dirs_exist_ok=True)
-    function = server.probe("python", MemorySize=512, Timeout=20)
+@pytest.fixture(scope="module")
+def sdk_server(needs, tmp_path_factory):
+    """A server with the AWS SDKs installed by `irori runtimes sdk`, kept in the build folder for the next run."""
+    cache = build.CACHE / "sdk-data"
+    cache.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run([IRORI, "runtimes", "sdk", "--data", cache], capture_output=True, text=True, check=False, timeout=300)
+    if done.returncode != 0:
+        pytest.skip(f"NOT TESTED: irori runtimes sdk failed: {done.stderr.strip()[-300:]}")
+    server = Reachable(sdk=cache / "sdk")
+    yield server
+    server.close()
+
+
+@pytest.mark.timeout(400)
+def test_boto3_inside_a_function(sdk_server):
+    """Clients can be made with the environment's own credentials, and Irori answers them."""
+    function = sdk_server.probe("python", MemorySize=1024, Timeout=30)
     code = f"""
 import boto3, botocore
-client = boto3.client('lambda', endpoint_url='http://host.irori.internal:{server.port}')
+client = boto3.client('lambda', endpoint_url='http://host.irori.internal:{sdk_server.port}')
 try:
     client.list_functions()
     result = 'listed'
@@ -280,6 +296,35 @@ except botocore.exceptions.ClientError as error:
     result = error.response['Error']['Code']
 """
     assert function.call({"do": "exec", "code": code}) == "AccessDeniedException"
+
+
+NODE_SDK = """
+%s
+export const handler = async (event) => {
+  const client = new LambdaClient({ endpoint: event.endpoint, maxAttempts: 1 });
+  try { await client.send(new ListFunctionsCommand({})); return "listed"; } catch (error) { return error.name; }
+};
+"""
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("load", [
+    'import { LambdaClient, ListFunctionsCommand } from "@aws-sdk/client-lambda";',
+    'import { createRequire } from "node:module";\n'
+    'const { LambdaClient, ListFunctionsCommand } = createRequire(import.meta.url)("@aws-sdk/client-lambda");'],
+    ids=["module", "commonjs"])
+def test_node_sdk_inside_a_function(sdk_server, load):
+    """SDK v3 clients are found by ES modules and by require()."""
+    function = sdk_server.deploy({"index.mjs": NODE_SDK % load}, MemorySize=1024, Timeout=30)
+    endpoint = f"http://host.irori.internal:{sdk_server.port}"
+    assert function.call({"endpoint": endpoint}) == "AccessDeniedException"
+
+
+def test_without_the_sdk_the_language_says_so(server, deploy):
+    """A function that imports it gets the language's own error."""
+    function = deploy({"m.py": "import boto3\ndef h(e, c): pass"}, "python3.11", "m.h")
+    result = function.invoke({})
+    assert result.json["errorMessage"] == "Unable to import module 'm': No module named 'boto3'"
 
 
 def test_temporary_credentials_differ_and_are_refused_outside_their_rights(server, deploy):

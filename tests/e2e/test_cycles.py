@@ -1,7 +1,7 @@
 """Deploy, invoke, delete, again and again: nothing grows."""
 
 import pytest
-from harness import build, leftovers, procs, wait
+from harness import build, procs
 from harness.archives import pack
 from harness.paths import LONG
 
@@ -24,30 +24,18 @@ def files(server):
     return sum(1 for path in server.data.rglob("*") if path.is_file())
 
 
-def settled(server, most):
-    """Numbers once they are not above `most` any more, or after a while as they are."""
-    def look():
-        return leftovers.counts(server.pid_of("irori-launcher"), server.pid_of("irorid"), server.data, server.instance)
-    try:
-        wait.until(lambda: all(value <= most.get(name, value) for name, value in look().items()), 15, "numbers to settle", 0.2)
-    except AssertionError:
-        pass
-    return look()
-
-
 @pytest.mark.timeout(3600 if LONG else 120)
 def test_cycles_do_not_grow(own_server):
     """Memory, descriptors, mounts, cgroups, devices, links, processes: as after the first turns. Files: bounded."""
-    server = own_server("--idle-timeout-ms", "2000")
+    server = own_server("--idle-timeout-ms", "1000")
     package = build.c_program("echo")
     for number in range(9):
         cycle(server, number, package)
-    before = settled(server, {})
-    before = settled(server, before)
+    before = server.at_rest()
     memory = {name: procs.rss_kib(server.pid_of(name)) for name in ("irorid", "irori-launcher")}
     for number in range(100, 100 + TURNS):
         cycle(server, number, package)
-    after = settled(server, before)
+    after = server.at_rest()
     grown = {name: (before[name], after[name]) for name in before if after[name] > before[name]}
     assert not grown, grown
     for name, start in memory.items():
@@ -60,14 +48,14 @@ def test_cycles_do_not_grow(own_server):
 @pytest.mark.timeout(300)
 def test_updates_do_not_grow(own_server):
     """Twenty updates under use: environments of old versions end, numbers return."""
-    server = own_server("--idle-timeout-ms", "2000")
+    server = own_server("--idle-timeout-ms", "1000")
     function = server.deploy(pack({"index.mjs": "export const handler = async () => 0;"}))
     for number in range(5):
         function.update_code({"index.mjs": f"export const handler = async () => {number};"})
         assert function.call() == number
-    before = settled(server, settled(server, {}))
+    before = server.at_rest()
     for number in range(20):
         function.update_code({"index.mjs": f"export const handler = async () => {number};"})
         assert function.call() == number
-    after = settled(server, before)
+    after = server.at_rest()
     assert {name: (before[name], after[name]) for name in before if after[name] > before[name]} == {}

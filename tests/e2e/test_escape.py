@@ -12,7 +12,7 @@ import time
 import urllib.request
 
 import pytest
-from harness import build, leftovers, procs, wait
+from harness import build, procs, wait
 from harness.archives import pack_folder
 from harness.fakenet import HERE, METADATA, PORT, PRIVATE, PUBLIC, SPECIAL, THERE, World
 from harness.paths import FUNCTIONS
@@ -252,7 +252,7 @@ def test_fork_bomb(server, neighbour):
 def test_memory_is_limited_for_all_processes_together(server, neighbour):
     """Many children that each take a little: still the function's limit, and only the function dies."""
     function = server.probe("python", name=server.name("memory"),
-                             MemorySize=128, Timeout=20)
+                             MemorySize=128, Timeout=6)
     code = """
 import os, time
 for _ in range(20):
@@ -296,7 +296,7 @@ def test_background_process_ends_with_its_environment(server):
 
     def running():
         return [pid for pid in procs.everyone() if (procs.stat(pid) or ("",))[0] == marker]
-    assert running()
+    wait.until(running, 3, "the marked process to be seen")
     function.delete()
     wait.until(lambda: not running(), 8, "the daemon to end")
 
@@ -473,10 +473,6 @@ STAGES = ["start", "crash", "connect-only", "half-next", "close-all", "children-
           "after-next", "kill-self", "mid-response", "kill-init", "kill-all", "after-response", "flood-log"]
 
 
-def numbers(server):
-    return leftovers.counts(server.pid_of("irori-launcher"), server.pid_of("irorid"), server.data, server.instance)
-
-
 def die(function, stage, times):
     function.configure(Environment={"Variables": {"STAGE": stage}})
     for _ in range(times):
@@ -500,12 +496,12 @@ def test_dying_at_every_stage_exhausts_nothing(own_server):
     launcher, daemon = server.pid_of("irori-launcher"), server.pid_of("irorid")
     for stage in STAGES:
         die(function, stage, 1)
-    before = at_rest(server)
+    before = server.at_rest()
     for _ in range(3):
         for stage in STAGES:
             die(function, stage, 7)
             assert neighbour.call({"n": stage}) == {"n": stage}
-        after = at_rest(server)
+        after = server.at_rest()
         grown = {name: (before[name], after[name]) for name in after if after[name] > before[name]}
         if not grown:
             break
@@ -514,21 +510,3 @@ def test_dying_at_every_stage_exhausts_nothing(own_server):
     assert (server.pid_of("irori-launcher"), server.pid_of("irorid")) == (launcher, daemon), "a program died"
     function.configure(Environment={"Variables": {}})
     assert function.call({}) == "served"
-
-
-def at_rest(server):
-    """The numbers when all environments have ended and the launcher has tidied up."""
-    wait.until(lambda: not environments(server), 20, "all environments to end")
-    last = None
-    for _ in range(20):
-        time.sleep(0.4)
-        now = numbers(server)
-        if now == last:
-            break
-        last = now
-    return now
-
-
-def environments(server):
-    listed = server.irori_json("ps")
-    return listed["environments"] if isinstance(listed, dict) else listed

@@ -69,16 +69,11 @@ def test_idle_environments_end(own_server):
     function = server.probe("python", MemorySize=256)
     first = function.call({"do": "count"})
     function.call({"do": "put", "name": "old", "text": "x"})
-    assert len(environments(server)) == 1
-    wait.until(lambda: not environments(server), 8, "the idle environment to end")
+    assert len(server.environments()) == 1
+    wait.until(lambda: not server.environments(), 8, "the idle environment to end")
     second = function.call({"do": "count"})
     assert second["born"] != first["born"] and second["count"] == 1
     assert function.call({"do": "get", "name": "old"}) is None
-
-
-def environments(server):
-    listed = server.irori_json("ps")
-    return listed["environments"] if isinstance(listed, dict) else listed
 
 
 def test_use_postpones_expiry(own_server):
@@ -190,6 +185,6 @@ def test_ended_environment_leaves_no_process(own_server):
 
     def running():
         return [pid for pid in procs.everyone() if wanted in procs.cmdline(pid)]
-    assert running()
+    wait.until(running, 3, "the marked process to be seen")
     function.delete()
     wait.until(lambda: not running(), 5, "the deleted function's processes to end")

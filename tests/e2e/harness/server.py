@@ -205,6 +205,23 @@ class Server:
         bad = [line for line in self.log().splitlines() if any(sign in line for sign in BAD_LOG)]
         assert not bad, "\n".join(bad[:20])
 
+    def environments(self):
+        """What `irori ps` lists."""
+        listed = self.irori_json("ps")
+        return listed["environments"] if isinstance(listed, dict) else listed
+
+    def at_rest(self, seconds=20):
+        """The numbers of leftovers.counts() when all environments have ended and the launcher has tidied up."""
+        wait.until(lambda: not self.environments(), seconds, "all environments to end")
+        last = None
+        for _ in range(25):
+            time.sleep(0.3)
+            now = leftovers.counts(self.pid_of("irori-launcher"), self.pid_of("irorid"), self.data, self.instance)
+            if now == last:
+                break
+            last = now
+        return now
+
     # Functions
 
     def name(self, prefix="fn"):

@@ -6,7 +6,7 @@
 
 int main(void)
 {
-    struct invocation in = {0};
+    struct invocation in = { 0 };
     rt_next(&in);
     for (int number = 1; number < 32; number++)
         signal(number, SIG_IGN);

@@ -1,6 +1,7 @@
 /*
- * Dies at the stage that the environment variable STAGE names; for every other stage it serves. Each death leaves the
- * launcher and the daemon one thing to clean: descriptors, a half-sent request, children, a full pipe.
+ * Dies at the stage that the environment variable STAGE names; for every other stage it serves. Each death
+ * leaves the launcher and the daemon one thing to clean: descriptors, a half-sent request, children, a full
+ * pipe.
  */
 
 #include <errno.h>
@@ -84,7 +85,7 @@ int main(void)
 {
     before_next();
     for (;;) {
-        struct invocation in = {0};
+        struct invocation in = { 0 };
         rt_next(&in);
         if (is("after-next"))
             _exit(9);

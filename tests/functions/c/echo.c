@@ -6,7 +6,7 @@ int main(void)
 {
     static char copy[7 * 1024 * 1024];
     for (;;) {
-        struct invocation in = {0};
+        struct invocation in = { 0 };
         rt_next(&in);
         memcpy(copy, in.body, in.len);
         if (rt_post(&in, "response", copy, in.len) != 202)

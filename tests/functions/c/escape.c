@@ -26,10 +26,10 @@
 
 #include "runtime.h"
 
-#define SYS(name, ...)                                                                                                 \
-    static long name(void)                                                                                             \
-    {                                                                                                                  \
-        return syscall(__VA_ARGS__);                                                                                   \
+#define SYS(name, ...)               \
+    static long name(void)           \
+    {                                \
+        return syscall(__VA_ARGS__); \
     }
 
 /* Numbers that older headers lack. */
@@ -52,8 +52,8 @@ enum {
 };
 
 static char scratch[8192];
-static struct timespec long_ago = {.tv_sec = 1};
-static struct timeval long_ago_val = {.tv_sec = 1};
+static struct timespec long_ago = { .tv_sec = 1 };
+static struct timeval long_ago_val = { .tv_sec = 1 };
 
 SYS(try_mount, SYS_mount, "none", "/tmp", "tmpfs", 0, 0)
 SYS(try_bind, SYS_mount, "/", "/tmp", 0, 4096 | 16384, 0)
@@ -91,7 +91,7 @@ SYS(try_setuid, SYS_setuid, 0)
 SYS(try_setgid, SYS_setgid, 0)
 SYS(try_setresuid, SYS_setresuid, 0, 0, 0)
 SYS(try_setreuid, SYS_setreuid, 0, 0)
-SYS(try_setgroups, SYS_setgroups, 1, (gid_t[]){0})
+SYS(try_setgroups, SYS_setgroups, 1, (gid_t[]){ 0 })
 SYS(try_setuid_other, SYS_setuid, 1000)
 SYS(try_mknod, SYS_mknod, "/tmp/dev", S_IFBLK | 0600, (7 << 8) | 0)
 SYS(try_mknod_char, SYS_mknodat, -100, "/tmp/mem", S_IFCHR | 0600, (1 << 8) | 1)
@@ -130,7 +130,7 @@ SYS(try_lookup_dcookie, SYS_lookup_dcookie, 0, scratch, 16)
 SYS(try_kcmp, SYS_kcmp, getpid(), 1, 0, 0, 0)
 SYS(try_move_pages, SYS_move_pages, 1, 0, 0, 0, 0, 0)
 SYS(try_migrate_pages, SYS_migrate_pages, 1, 0, 0, 0)
-SYS(try_fifo, SYS_sched_setscheduler, 0, SCHED_FIFO, (int[]){10})
+SYS(try_fifo, SYS_sched_setscheduler, 0, SCHED_FIFO, (int[]){ 10 })
 SYS(try_nice, SYS_setpriority, PRIO_PROCESS, 0, -20)
 SYS(try_ioprio, SYS_ioprio_set, 1, 0, 1 << 13)
 SYS(try_set_mm, SYS_prctl, PR_SET_MM, 1, 0, 0, 0)
@@ -165,20 +165,20 @@ SYS(try_tioclinux, SYS_ioctl, 0, TIOCLINUX, "\x02")
 
 static long try_process_vm_readv(void)
 {
-    struct iovec local = {scratch, 16}, remote = {(void *)0x400000, 16};
+    struct iovec local = { scratch, 16 }, remote = { (void *)0x400000, 16 };
     return syscall(SYS_process_vm_readv, 1, &local, 1, &remote, 1, 0);
 }
 
 static long try_process_vm_writev(void)
 {
-    struct iovec local = {scratch, 16}, remote = {(void *)0x400000, 16};
+    struct iovec local = { scratch, 16 }, remote = { (void *)0x400000, 16 };
     return syscall(SYS_process_vm_writev, 1, &local, 1, &remote, 1, 0);
 }
 
 static long try_capset(void)
 {
-    struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
-    struct __user_cap_data_struct data[2] = {{0xffffffff, 0xffffffff, 0}, {0xff, 0xff, 0}};
+    struct __user_cap_header_struct head = { _LINUX_CAPABILITY_VERSION_3, 0 };
+    struct __user_cap_data_struct data[2] = { { 0xffffffff, 0xffffffff, 0 }, { 0xff, 0xff, 0 } };
     return syscall(SYS_capset, &head, data);
 }
 
@@ -204,14 +204,14 @@ static long try_handle(void)
         unsigned bytes;
         int type;
         unsigned char data[128];
-    } handle = {.bytes = 8, .type = 1, .data = {2}};
+    } handle = { .bytes = 8, .type = 1, .data = { 2 } };
     int fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return syscall(SYS_open_by_handle_at, fd, &handle, O_RDONLY);
 }
 
 static long try_clone3(void)
 {
-    static uint64_t args[11] = {CLONE_NEWUSER, 0, 0, 0, SIGCHLD};
+    static uint64_t args[11] = { CLONE_NEWUSER, 0, 0, 0, SIGCHLD };
     return syscall(NR_clone3, args, sizeof(args));
 }
 
@@ -223,13 +223,13 @@ static long try_pidfd_getfd(void)
 
 static long try_setrlimit(void)
 {
-    struct rlimit more = {1 << 20, 1 << 20};
+    struct rlimit more = { 1 << 20, 1 << 20 };
     return setrlimit(RLIMIT_NOFILE, &more);
 }
 
 static long try_nproc(void)
 {
-    struct rlimit more = {RLIM_INFINITY, RLIM_INFINITY};
+    struct rlimit more = { RLIM_INFINITY, RLIM_INFINITY };
     return setrlimit(RLIMIT_NPROC, &more);
 }
 
@@ -258,30 +258,133 @@ static long try_link_outside(void)
     return fd;
 }
 
-#define ENTRY(name) {#name, try_##name}
+#define ENTRY(name)       \
+    {                     \
+#name, try_##name \
+    }
 static const struct attempt {
     const char *name;
     long (*run)(void);
 } attempts[] = {
-    ENTRY(mount), ENTRY(bind), ENTRY(remount), ENTRY(proc_mount), ENTRY(umount), ENTRY(umount_task), ENTRY(pivot),
-    ENTRY(chroot), ENTRY(open_tree), ENTRY(move_mount), ENTRY(fsopen), ENTRY(fsconfig), ENTRY(fspick), ENTRY(fsmount),
-    ENTRY(mount_setattr), ENTRY(unshare_user), ENTRY(unshare_net), ENTRY(unshare_mnt), ENTRY(unshare_pid),
-    ENTRY(unshare_ipc), ENTRY(unshare_uts), ENTRY(unshare_cgroup), ENTRY(unshare_time), ENTRY(clone_user),
-    ENTRY(clone_net), ENTRY(clone_pid), ENTRY(clone_ns), ENTRY(clone_all), ENTRY(clone3), ENTRY(setns), ENTRY(setns_own),
-    ENTRY(ptrace_init), ENTRY(ptrace_seize), ENTRY(ptrace_parent), ENTRY(ptrace_me), ENTRY(process_vm_readv),
-    ENTRY(process_vm_writev), ENTRY(setuid), ENTRY(setgid), ENTRY(setresuid), ENTRY(setreuid), ENTRY(setgroups),
-    ENTRY(setuid_other), ENTRY(keepcaps_uid), ENTRY(capset), ENTRY(ambient), ENTRY(mknod), ENTRY(mknod_char),
-    ENTRY(keyctl), ENTRY(add_key), ENTRY(request_key), ENTRY(bpf), ENTRY(perf), ENTRY(userfaultfd), ENTRY(io_uring),
-    ENTRY(io_uring_enter), ENTRY(io_uring_register), ENTRY(kexec), ENTRY(kexec_file), ENTRY(init_module),
-    ENTRY(finit_module), ENTRY(delete_module), ENTRY(reboot), ENTRY(swapon), ENTRY(swapoff), ENTRY(sethostname),
-    ENTRY(setdomainname), ENTRY(settimeofday), ENTRY(clock_settime), ENTRY(iopl), ENTRY(ioperm), ENTRY(modify_ldt),
-    ENTRY(personality), ENTRY(quotactl), ENTRY(acct), ENTRY(syslog), ENTRY(syslog_clear), ENTRY(fanotify), ENTRY(vhangup),
-    ENTRY(lookup_dcookie), ENTRY(kcmp), ENTRY(move_pages), ENTRY(migrate_pages), ENTRY(fifo), ENTRY(nice), ENTRY(ioprio),
-    ENTRY(set_mm), ENTRY(statmount), ENTRY(listmount), ENTRY(x32_getpid), ENTRY(x32_ptrace), ENTRY(packet),
-    ENTRY(packet_dgram), ENTRY(raw_icmp), ENTRY(raw_any), ENTRY(raw6), ENTRY(netlink_nf), ENTRY(netlink_audit),
-    ENTRY(netlink_uevent), ENTRY(netlink_diag), ENTRY(netlink_generic), ENTRY(netlink_xfrm), ENTRY(vsock), ENTRY(alg),
-    ENTRY(bluetooth), ENTRY(key), ENTRY(tipc), ENTRY(can), ENTRY(xdp), ENTRY(rds), ENTRY(smc), ENTRY(tiocsti),
-    ENTRY(tioclinux), ENTRY(handle), ENTRY(pidfd_getfd), ENTRY(setrlimit), ENTRY(nproc), ENTRY(int80), ENTRY(dev_mem),
+    ENTRY(mount),
+    ENTRY(bind),
+    ENTRY(remount),
+    ENTRY(proc_mount),
+    ENTRY(umount),
+    ENTRY(umount_task),
+    ENTRY(pivot),
+    ENTRY(chroot),
+    ENTRY(open_tree),
+    ENTRY(move_mount),
+    ENTRY(fsopen),
+    ENTRY(fsconfig),
+    ENTRY(fspick),
+    ENTRY(fsmount),
+    ENTRY(mount_setattr),
+    ENTRY(unshare_user),
+    ENTRY(unshare_net),
+    ENTRY(unshare_mnt),
+    ENTRY(unshare_pid),
+    ENTRY(unshare_ipc),
+    ENTRY(unshare_uts),
+    ENTRY(unshare_cgroup),
+    ENTRY(unshare_time),
+    ENTRY(clone_user),
+    ENTRY(clone_net),
+    ENTRY(clone_pid),
+    ENTRY(clone_ns),
+    ENTRY(clone_all),
+    ENTRY(clone3),
+    ENTRY(setns),
+    ENTRY(setns_own),
+    ENTRY(ptrace_init),
+    ENTRY(ptrace_seize),
+    ENTRY(ptrace_parent),
+    ENTRY(ptrace_me),
+    ENTRY(process_vm_readv),
+    ENTRY(process_vm_writev),
+    ENTRY(setuid),
+    ENTRY(setgid),
+    ENTRY(setresuid),
+    ENTRY(setreuid),
+    ENTRY(setgroups),
+    ENTRY(setuid_other),
+    ENTRY(keepcaps_uid),
+    ENTRY(capset),
+    ENTRY(ambient),
+    ENTRY(mknod),
+    ENTRY(mknod_char),
+    ENTRY(keyctl),
+    ENTRY(add_key),
+    ENTRY(request_key),
+    ENTRY(bpf),
+    ENTRY(perf),
+    ENTRY(userfaultfd),
+    ENTRY(io_uring),
+    ENTRY(io_uring_enter),
+    ENTRY(io_uring_register),
+    ENTRY(kexec),
+    ENTRY(kexec_file),
+    ENTRY(init_module),
+    ENTRY(finit_module),
+    ENTRY(delete_module),
+    ENTRY(reboot),
+    ENTRY(swapon),
+    ENTRY(swapoff),
+    ENTRY(sethostname),
+    ENTRY(setdomainname),
+    ENTRY(settimeofday),
+    ENTRY(clock_settime),
+    ENTRY(iopl),
+    ENTRY(ioperm),
+    ENTRY(modify_ldt),
+    ENTRY(personality),
+    ENTRY(quotactl),
+    ENTRY(acct),
+    ENTRY(syslog),
+    ENTRY(syslog_clear),
+    ENTRY(fanotify),
+    ENTRY(vhangup),
+    ENTRY(lookup_dcookie),
+    ENTRY(kcmp),
+    ENTRY(move_pages),
+    ENTRY(migrate_pages),
+    ENTRY(fifo),
+    ENTRY(nice),
+    ENTRY(ioprio),
+    ENTRY(set_mm),
+    ENTRY(statmount),
+    ENTRY(listmount),
+    ENTRY(x32_getpid),
+    ENTRY(x32_ptrace),
+    ENTRY(packet),
+    ENTRY(packet_dgram),
+    ENTRY(raw_icmp),
+    ENTRY(raw_any),
+    ENTRY(raw6),
+    ENTRY(netlink_nf),
+    ENTRY(netlink_audit),
+    ENTRY(netlink_uevent),
+    ENTRY(netlink_diag),
+    ENTRY(netlink_generic),
+    ENTRY(netlink_xfrm),
+    ENTRY(vsock),
+    ENTRY(alg),
+    ENTRY(bluetooth),
+    ENTRY(key),
+    ENTRY(tipc),
+    ENTRY(can),
+    ENTRY(xdp),
+    ENTRY(rds),
+    ENTRY(smc),
+    ENTRY(tiocsti),
+    ENTRY(tioclinux),
+    ENTRY(handle),
+    ENTRY(pidfd_getfd),
+    ENTRY(setrlimit),
+    ENTRY(nproc),
+    ENTRY(int80),
+    ENTRY(dev_mem),
     ENTRY(link_outside),
 };
 
@@ -300,7 +403,7 @@ static int run_one(const struct attempt *attempt, char *out, size_t size)
         alarm(5);
         pid_t me = (pid_t)syscall(SYS_getpid);
         errno = 0;
-        struct outcome outcome = {.ret = attempt->run()};
+        struct outcome outcome = { .ret = attempt->run() };
         outcome.error = errno;
         if (syscall(SYS_getpid) != me)
             _exit(0); /* a clone that should never have come into being; its parent reports the pid */
@@ -309,21 +412,21 @@ static int run_one(const struct attempt *attempt, char *out, size_t size)
         _exit(0);
     }
     close(pipes[1]);
-    struct outcome outcome = {0};
+    struct outcome outcome = { 0 };
     ssize_t got = read(pipes[0], &outcome, sizeof(outcome));
     close(pipes[0]);
     int status = 0;
     waitpid(child, &status, 0);
     int killed = got == (ssize_t)sizeof(outcome) ? 0 : (WIFSIGNALED(status) ? WTERMSIG(status) : -1);
-    return snprintf(out, size, "{\"name\":\"%s\",\"ret\":%ld,\"errno\":%d,\"signal\":%d}", attempt->name, outcome.ret,
-                    outcome.error, killed);
+    return snprintf(out, size, "{\"name\":\"%s\",\"ret\":%ld,\"errno\":%d,\"signal\":%d}", attempt->name,
+                    outcome.ret, outcome.error, killed);
 }
 
 int main(void)
 {
     static char report[64 * 1024];
     for (;;) {
-        struct invocation in = {0};
+        struct invocation in = { 0 };
         rt_next(&in);
         size_t used = (size_t)snprintf(report, sizeof(report), "[");
         for (size_t i = 0; i < sizeof(attempts) / sizeof(attempts[0]); i++) {

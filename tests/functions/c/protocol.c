@@ -1,6 +1,6 @@
 /*
- * Misuses the Runtime API, as the event says, and reports what it answered: {"status":N,"body":"..."} with the answer
- * to the misuse. The invocation itself always gets that report.
+ * Misuses the Runtime API, as the event says, and reports what it answered: {"status":N,"body":"..."} with
+ * the answer to the misuse. The invocation itself always gets that report.
  */
 
 #include "runtime.h"
@@ -28,11 +28,13 @@ static int misuse(const char *what, const struct invocation *in, char *out, size
     if (strstr(what, "ping"))
         return raw("GET /2018-06-01/ping HTTP/1.1\r\nHost: r\r\n\r\n", out, size);
     if (strstr(what, "wrong-id"))
-        return raw("POST /2018-06-01/runtime/invocation/00000000-0000-0000-0000-000000000000/response HTTP/1.1\r\n"
-                   "Host: r\r\nContent-Length: 2\r\n\r\n{}",
-                   out, size);
+        return raw(
+            "POST /2018-06-01/runtime/invocation/00000000-0000-0000-0000-000000000000/response HTTP/1.1\r\n"
+            "Host: r\r\nContent-Length: 2\r\n\r\n{}",
+            out, size);
     if (strstr(what, "init-error"))
-        return raw("POST /2018-06-01/runtime/init/error HTTP/1.1\r\nHost: r\r\nContent-Length: 2\r\n\r\n{}", out, size);
+        return raw("POST /2018-06-01/runtime/init/error HTTP/1.1\r\nHost: r\r\nContent-Length: 2\r\n\r\n{}",
+                   out, size);
     if (strstr(what, "bad-mode")) {
         snprintf(text, sizeof(text),
                  "POST /2018-06-01/runtime/invocation/%s/response HTTP/1.1\r\nHost: r\r\n"
@@ -43,7 +45,8 @@ static int misuse(const char *what, const struct invocation *in, char *out, size
     if (strstr(what, "next-again"))
         return raw("GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: r\r\n\r\n", out, size);
     if (strstr(what, "nonsense"))
-        return raw("POST /2018-06-01/no/such/path HTTP/1.1\r\nHost: r\r\nContent-Length: 0\r\n\r\n", out, size);
+        return raw("POST /2018-06-01/no/such/path HTTP/1.1\r\nHost: r\r\nContent-Length: 0\r\n\r\n", out,
+                   size);
     return 0;
 }
 
@@ -51,7 +54,7 @@ int main(void)
 {
     static char answer[4096], report[8192];
     for (;;) {
-        struct invocation in = {0};
+        struct invocation in = { 0 };
         rt_next(&in);
         char event[256] = "";
         memcpy(event, in.body, in.len < sizeof(event) - 1 ? in.len : sizeof(event) - 1);

@@ -32,7 +32,7 @@ static inline int rt_connect(void)
     int port = 9001;
     if (api)
         sscanf(api, "%63[^:]:%d", host, &port);
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((unsigned short)port)};
+    struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons((unsigned short)port) };
     inet_pton(AF_INET, host, &address.sin_addr);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)

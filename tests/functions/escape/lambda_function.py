@@ -289,6 +289,7 @@ def background(event):
 
 
 def background_ticks(_event):
+    time.sleep(0.2)
     try:
         with open("/tmp/background", encoding="ascii") as file:
             return {"stopped": True, "detail": [float(line) for line in file.read().split("\n") if line]}
