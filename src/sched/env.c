@@ -26,6 +26,7 @@ enum {
     START_TIMEOUT_MS = 30000,
     INIT_TIMEOUT_MS = 10000, /* lifecycle spec, section 1 */
     VCPU_MB = 1769,          /* MemorySize of one core */
+    LOOP_CLOCK_MS = 1,       /* the loop's clock may be that much behind: a timeout never comes early */
     LOG_MAX_BYTES = 1 << 20,
     KEY_LIFE_MS = 12 * 3600 * 1000,
 };
@@ -441,7 +442,7 @@ static void act_on_timer(struct env *env, unsigned actions)
     if (actions & LIFE_DO_ARM_INIT)
         arm(env, INIT_TIMEOUT_MS);
     if (actions & LIFE_DO_ARM_INVOKE)
-        arm(env, (uint64_t)version_of(env)->timeout_s * 1000);
+        arm(env, (uint64_t)version_of(env)->timeout_s * 1000 + LOOP_CLOCK_MS);
     if (actions & LIFE_DO_ARM_LINGER)
         arm(env, linger_ms(env));
     if (actions & LIFE_DO_ARM_IDLE)

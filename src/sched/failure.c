@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -100,11 +101,24 @@ void failure_exit(struct failure *failure, const char *request_id, const struct 
     failure_plain(failure, "Runtime.ExitError", request_id, text);
 }
 
+static void member(struct buf *out, const char *name, const char *value)
+{
+    (void)buf_puts(out, name);
+    (void)buf_json_string(out, value, strlen(value));
+}
+
 void failure_json(const struct failure *failure, struct buf *out)
 {
-    (void)buf_puts(out, "{\"errorType\":");
-    (void)buf_json_string(out, failure->type, strlen(failure->type));
-    (void)buf_puts(out, ",\"errorMessage\":");
-    (void)buf_json_string(out, failure->message, strlen(failure->message));
+    /* The service's order, which is another one for this type. */
+    bool message_first = strcmp(failure->type, "Function.ResponseSizeTooLarge") == 0;
+
+    (void)buf_putc(out, '{');
+    if (message_first) {
+        member(out, "\"errorMessage\":", failure->message);
+        member(out, ",\"errorType\":", failure->type);
+    } else {
+        member(out, "\"errorType\":", failure->type);
+        member(out, ",\"errorMessage\":", failure->message);
+    }
     (void)buf_putc(out, '}');
 }

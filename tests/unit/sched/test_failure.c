@@ -70,8 +70,8 @@ static void test_timeout_and_size(void **state)
     failure_too_large(&failure);
     failure_json(&failure, &out);
     assert_string_equal(out.data,
-                        "{\"errorType\":\"Function.ResponseSizeTooLarge\",\"errorMessage\":\"Response payload size exceeded "
-                        "maximum allowed payload size (6291556 bytes).\"}");
+                        "{\"errorMessage\":\"Response payload size exceeded maximum allowed payload size (6291556 bytes).\","
+                        "\"errorType\":\"Function.ResponseSizeTooLarge\"}");
 }
 
 int main(void)
