@@ -79,6 +79,8 @@ class Space:
         self.holder = self._start(["unshare", "-n", "-m", "--propagation", "private", "sh", "-c",
                                    "mount -t tmpfs tmpfs /run && echo ready && exec sleep 100000"])
         self.pid = self.holder.pid
+        # A new namespace takes the machine's present settings, and an instance may be running there.
+        self.do("sh", "-c", "for file in /proc/sys/net/ipv4/conf/*/forwarding; do echo 0 >$file; done")
         self.do("ip", "link", "set", "lo", "up")
 
     def _start(self, command, **more):
