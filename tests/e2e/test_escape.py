@@ -13,7 +13,7 @@ import urllib.request
 
 import pytest
 from harness import build, procs, wait
-from harness.archives import pack_folder
+from harness.archives import pack, pack_folder
 from harness.fakenet import HERE, METADATA, PORT, PRIVATE, PUBLIC, SPECIAL, THERE, World
 from harness.paths import FUNCTIONS
 
@@ -243,8 +243,7 @@ def test_fork_bomb(server, neighbour):
     bomb.delete()
 
     def left():
-        return [pid for pid in procs.everyone() if procs.cmdline(pid)[:1] == ["/var/task/bootstrap"]
-                and procs.stat(pid) and procs.stat(pid)[1] not in "ZX" and b"bomb" in procs.read(pid, "environ")]
+        return [pid for pid in inside(server) if b"AWS_LAMBDA_FUNCTION_NAME=bomb" in procs.read(pid, "environ")]
     wait.until(lambda: not left(), 8, "the bomb's processes to end")
     well(neighbour)
 
@@ -494,6 +493,7 @@ def test_dying_at_every_stage_exhausts_nothing(own_server):
     neighbour = server.deploy({"bootstrap": build.c_program("echo")}, *C)
     function = server.deploy({"bootstrap": build.c_program("die")}, *C, Timeout=1)
     launcher, daemon = server.pid_of("irori-launcher"), server.pid_of("irorid")
+    broken = server.deploy(pack({"bootstrap": b"\x7fELF that is none"}), *C)
     for stage in STAGES:
         die(function, stage, 1)
     before = server.at_rest()
@@ -501,6 +501,7 @@ def test_dying_at_every_stage_exhausts_nothing(own_server):
         for stage in STAGES:
             die(function, stage, 7)
             assert neighbour.call({"n": stage}) == {"n": stage}
+            assert broken.invoke({}).error == "Unhandled"
         after = server.at_rest()
         grown = {name: (before[name], after[name]) for name in after if after[name] > before[name]}
         if not grown:

@@ -1,15 +1,18 @@
 """Concurrency limits, load, updates and deletion under load (spec lifecycle.md section 2, invoke.md section 4)."""
 
+import asyncio
 import collections
 import concurrent.futures
 import json
+import re
+import resource
 import threading
 import time
 
 import pytest
 from harness import build, rawhttp, wait
 from harness.archives import pack_folder
-from harness.aws import client, refused
+from harness.aws import client, refused, signed
 from harness.paths import FUNCTIONS
 
 PYTHON = ("python3.11", "lambda_function.handler")
@@ -53,44 +56,64 @@ def test_reserved_concurrency_is_a_bound(server, deploy):
     assert function.call({"do": "echo", "value": 1}) == 1
 
 
-@pytest.mark.timeout(240)
-def test_two_thousand_requests_against_fifty_environments(own_server):
-    """Only right answers and 429s, by Invoke and by function URL; nobody hangs and nothing breaks."""
-    server = own_server("--account-concurrency", "50")
-    function = server.deploy({"bootstrap": build.c_program("echo")}, "provided.al2023", "x", Timeout=30)
-    url = function.public_url()
-    outcomes, lock, start = collections.Counter(), threading.Lock(), threading.Barrier(250)
-    lam = client(server.endpoint, server.key, server.secret, max_pool_connections=250)
+def storm_request(server, function, url, number):
+    """Bytes of the request and the body that is the right answer: every other one by Invoke, the rest by URL."""
+    if number % 2:
+        path, body = f"/2015-03-31/functions/{function.name}/invocations", json.dumps({"n": number}).encode()
+        _, headers = signed("POST", server.endpoint + path, server.key, server.secret, body)
+        headers.pop("Host", None)
+        return rawhttp.render("POST", path, f"127.0.0.1:{server.port}", headers, body)
+    return rawhttp.render("POST", f"/?n={number}", url.host, {"Content-Type": "application/json"}, b"{}")
 
-    def invoke(number):
-        try:
-            answer = lam.invoke(FunctionName=function.name, Payload=json.dumps({"n": number}).encode())
-            return "answer" if json.loads(answer["Payload"].read()) == {"n": number} else "wrong"
-        except lam.exceptions.TooManyRequestsException as error:
-            return error.response["Reason"]
 
-    def by_url(number):
-        answer = url.call("POST", f"/?n={number}", {"Content-Type": "application/json"}, b"{}")
-        if answer.status == 429:
-            return json.loads(answer.body)["Reason"]
-        right = answer.status == 200 and json.loads(answer.body)["queryStringParameters"] == {"n": str(number)}
-        return "answer" if right else f"wrong {answer.status}"
+def judge(number, status, body):
+    if status == 429:
+        return json.loads(body)["Reason"]
+    found = json.loads(body)
+    right = found == {"n": number} if number % 2 else found["queryStringParameters"] == {"n": str(number)}
+    return "answer" if status == 200 and right else f"wrong {status} {body[:100]}"
 
-    def worker(first):
-        start.wait()
-        for number in range(first, first + 8):
-            outcome = (invoke if number % 2 else by_url)(number)
-            with lock:
-                outcomes[outcome] += 1
 
-    threads = [threading.Thread(target=worker, args=(8 * n,)) for n in range(250)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(180)
-    assert sum(outcomes.values()) == 2000, outcomes
+async def one_of_the_storm(server, number, request, everybody):
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    try:
+        await everybody.wait()  # all connections are there before the first request is sent
+        writer.write(request)
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        length = int(re.search(r"(?i)content-length: (\d+)", head).group(1))
+        return judge(number, int(head.split(" ")[1]), await reader.readexactly(length))
+    except (OSError, EOFError) as error:
+        return f"broken: {error!r}"
+    finally:
+        writer.close()
+
+
+async def storm(server, requests):
+    everybody = asyncio.Event()
+    calls = [asyncio.create_task(one_of_the_storm(server, *item, everybody)) for item in requests]
+    await asyncio.sleep(1.5)
+    everybody.set()
+    return await asyncio.wait_for(asyncio.gather(*calls), 60)
+
+
+@pytest.mark.timeout(180)
+def test_two_thousand_requests_at_once_against_fifty_environments(own_server):
+    """Two thousand connections, each with one request at the same moment: only right answers and 429s with their
+    reason; nobody is left waiting, and afterwards all is as before."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
+    try:
+        server = own_server("--account-concurrency", "50")
+        function = server.deploy({"bootstrap": build.c_program("echo")}, "provided.al2023", "x", Timeout=30,
+                                 Environment={"Variables": {"DELAY_MS": "200"}})
+        url = function.public_url()
+        requests = [(number, storm_request(server, function, url, number)) for number in range(2000)]
+        outcomes = collections.Counter(asyncio.run(storm(server, requests)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert set(outcomes) <= {"answer", "ConcurrentInvocationLimitExceeded"}, outcomes
-    assert outcomes["answer"] >= 50
+    assert outcomes["answer"] >= 50 and sum(outcomes.values()) == 2000, outcomes
+    assert len(server.environments()) <= 50
     assert wait.until(lambda: function.invoke({"n": 1}), 10, "an answer after the storm").json == {"n": 1}
 
 
