@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -152,6 +153,8 @@ static void lose(struct link *link)
         return;
     link->closed = true;
     (void)uv_poll_stop(&link->poll);
+    /* One that is still there and was given up for a broken message ends, so that another one comes. */
+    (void)shutdown(link->socket, SHUT_RDWR);
     sched->ready = false;
     if (!sched->stopping)
         log_error("the launcher is gone, and every environment with it; waiting for another one");
