@@ -45,6 +45,7 @@ struct server {
     unsigned restarts;
     uint64_t restart_window_us;
     bool stopping;
+    bool failed; /* a program said that trying again will not help */
     uint64_t stop_deadline_us;
 };
 
@@ -229,7 +230,6 @@ static bool start_launcher(struct server *server)
     struct arguments args = { 0 };
     char share[4100];
     int wire[2], life[2];
-    bool sent;
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, wire) < 0)
         return false;
@@ -257,9 +257,11 @@ static bool start_launcher(struct server *server)
     (void)close(wire[1]);
     (void)close(life[0]);
     server->supervisor = life[1];
-    sent = server->launcher > 0 && control_send_launcher(server->control, wire[0]) == 0;
+    /* An irorid that cannot take it has just died: the launcher ends with the socket, and both start anew. */
+    if (server->launcher > 0)
+        (void)control_send_launcher(server->control, wire[0]);
     (void)close(wire[0]);
-    return sent;
+    return server->launcher > 0;
 }
 
 /* ---- the loop ---- */
@@ -295,6 +297,14 @@ static void describe(const char *program, int status)
         log_error("%s ended with status %d", program, WEXITSTATUS(status));
 }
 
+static void check_use(struct server *server, int status)
+{
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != CONTROL_EXIT_CONFIG)
+        return;
+    server->failed = true;
+    begin_stop(server);
+}
+
 static void on_irorid_end(struct server *server, int status)
 {
     server->irorid = 0;
@@ -302,8 +312,7 @@ static void on_irorid_end(struct server *server, int status)
     describe("irorid", status);
     /* The launcher cleans up and ends when its peer is gone; both start anew after it. */
     close_fd(&server->supervisor);
-    if (WIFEXITED(status) && WEXITSTATUS(status) == CONTROL_EXIT_CONFIG)
-        begin_stop(server);
+    check_use(server, status);
 }
 
 static void on_launcher_end(struct server *server, int status)
@@ -311,8 +320,7 @@ static void on_launcher_end(struct server *server, int status)
     server->launcher = 0;
     close_fd(&server->supervisor);
     describe("irori-launcher", status);
-    if (WIFEXITED(status) && WEXITSTATUS(status) == CONTROL_EXIT_CONFIG)
-        begin_stop(server);
+    check_use(server, status);
 }
 
 static void reap(struct server *server)
@@ -358,17 +366,16 @@ static void on_signal(struct server *server)
 
 static int run(struct server *server)
 {
-    bool useful = true;
-
     for (;;) {
         struct pollfd watch = { .fd = server->signals, .events = POLLIN };
 
-        if (useful && !mend(server)) {
-            useful = false;
+        on_signal(server);
+        if (!mend(server)) {
+            server->failed = true;
             begin_stop(server);
         }
         if (server->stopping && server->irorid <= 0 && server->launcher <= 0)
-            return useful ? 0 : 1;
+            return server->failed ? 1 : 0;
         if (server->stopping && clock_us() > server->stop_deadline_us) {
             log_error("the programs did not end in time; killing them");
             if (server->irorid > 0)
@@ -377,11 +384,10 @@ static int run(struct server *server)
                 (void)kill(server->launcher, SIGKILL);
         }
         (void)poll(&watch, 1, server->stopping ? 100 : -1);
-        on_signal(server);
     }
 }
 
-static int watch_signals(struct server *server)
+static int watch_signals(struct server *server, struct err *err)
 {
     sigset_t set;
 
@@ -391,10 +397,10 @@ static int watch_signals(struct server *server)
     (void)sigaddset(&set, SIGHUP);
     (void)sigaddset(&set, SIGCHLD);
     (void)signal(SIGPIPE, SIG_IGN);
-    if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
-        return -errno;
-    server->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    return server->signals < 0 ? -errno : 0;
+    if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 ||
+        (server->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)) < 0)
+        return err_set(err, ERR_SYSTEM, errno, "signals");
+    return 0;
 }
 
 int serve_main(int argc, char **argv)
@@ -414,9 +420,11 @@ int serve_main(int argc, char **argv)
     }
     log_init("irori", server.settings.debug ? LOG_DEBUG : LOG_INFO);
     (void)umask(022);
-    if (find_program_dir(&server, &err) < 0 || instance_open(server.settings.data, &server.instance, &err) < 0)
+    /* Signals first: one that comes meanwhile stops what has been started, and no more is. */
+    if (find_program_dir(&server, &err) < 0 || watch_signals(&server, &err) < 0 ||
+        instance_open(server.settings.data, &server.instance, &err) < 0)
         return fail(&err);
-    if (listen_on(&server, &err) < 0 || watch_signals(&server) < 0) {
+    if (listen_on(&server, &err) < 0) {
         instance_close(&server.instance);
         return fail(&err);
     }
