@@ -369,8 +369,11 @@ int main(int argc, char **argv)
         return CONTROL_EXIT_CONFIG;
     }
     (void)uv_run(&state.loop, UV_RUN_DEFAULT);
-    state.door = state.door_closed ? door_free(state.door) : state.door;
+    /* A worker may still be at a request of the control API, and an exit would wait for it. */
+    if (!state.door_closed)
+        _exit(EXIT_SUCCESS);
+    state.door = door_free(state.door);
     state.sched = state.sched_stopped ? sched_free(state.sched) : state.sched;
     state.api = api_free(state.api);
-    return 0;
+    return EXIT_SUCCESS;
 }
