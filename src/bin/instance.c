@@ -36,26 +36,35 @@ static int make_folders(const char *dir, struct err *err)
 
 static int lock_file(int dir_fd, const char *name, const char *busy, int *ret_fd, struct err *err)
 {
-    int fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    for (;;) {
+        int fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        struct stat info;
 
-    if (fd < 0)
-        return err_set(err, ERR_SYSTEM, errno, "'%s'", name);
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-        int why = errno;
+        if (fd < 0)
+            return err_set(err, ERR_SYSTEM, errno, "'%s'", name);
+        if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+            int why = errno;
 
-        (void)close(fd);
-        return why == EWOULDBLOCK ? err_set(err, ERR_CONFLICT, EBUSY, "%s", busy) : err_set(err, ERR_SYSTEM, why, "'%s'", name);
+            (void)close(fd);
+            return why == EWOULDBLOCK ? err_set(err, ERR_CONFLICT, EBUSY, "%s", busy)
+                                      : err_set(err, ERR_SYSTEM, why, "'%s'", name);
+        }
+        if (fstat(fd, &info) == 0 && info.st_nlink > 0) {
+            *ret_fd = fd;
+            return 0;
+        }
+        (void)close(fd); /* its owner before removed it in between: the lock is worth nothing */
     }
-    *ret_fd = fd;
-    return 0;
 }
 
-/* "<id> <range>\n"; false when there is none yet. */
+/* "<id> <range>\n"; false when there is none yet. One that root has not written does not count: with another instance's id,
+ * its environments would be swept. */
 static bool read_identity(struct instance *instance)
 {
-    AUTO_FD int fd = openat(instance->data_fd, "instance", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    AUTO_FD int fd = openat(instance->data_fd, "instance", O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     char text[64];
-    ssize_t len = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+    struct stat info;
+    ssize_t len = fd >= 0 && fstat(fd, &info) == 0 && info.st_uid == 0 ? read(fd, text, sizeof text - 1) : -1;
     uint64_t range;
     size_t digits;
 
@@ -77,8 +86,11 @@ static int write_identity(const struct instance *instance, struct err *err)
 {
     char text[64];
     int len = snprintf(text, sizeof text, "%s %u\n", instance->id, instance->range);
-    AUTO_FD int fd = openat(instance->data_fd, "instance.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
+    AUTO_FD int fd = -1;
 
+    /* The folder is irorid's: whatever has that name is not written to. */
+    (void)unlinkat(instance->data_fd, "instance.new", 0);
+    fd = openat(instance->data_fd, "instance.new", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
     if (fd < 0 || write(fd, text, (size_t)len) != len || fsync(fd) < 0 ||
         renameat(instance->data_fd, "instance.new", instance->data_fd, "instance") < 0)
         return err_set(err, ERR_SYSTEM, errno, "instance file");
@@ -138,6 +150,23 @@ static int chown_one(const char *path, const struct stat *info, int type, struct
     return lchown(path, chown_uid, chown_gid);
 }
 
+/* A second name of somebody else's file, which irorid's user might have made here, is not given away. */
+static int give_file(const struct instance *instance, const char *name, struct err *err)
+{
+    AUTO_FD int fd = openat(instance->data_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    struct stat info;
+
+    if (fd < 0)
+        return errno == ENOENT ? 0 : err_set(err, ERR_SYSTEM, errno, "'%s'", name);
+    if (fstat(fd, &info) < 0)
+        return err_set(err, ERR_SYSTEM, errno, "'%s'", name);
+    if (info.st_uid == instance->uid)
+        return 0;
+    if (!S_ISREG(info.st_mode) || info.st_nlink != 1)
+        return err_set(err, ERR_INVALID, 0, "'%s' is not an ordinary file of its own", name);
+    return fchown(fd, instance->uid, instance->gid) == 0 ? 0 : err_set(err, ERR_SYSTEM, errno, "owner of '%s'", name);
+}
+
 /* irorid owns DIR, its database, code and logs; the rest belongs to root. */
 static int give(const struct instance *instance, const char *dir, struct err *err)
 {
@@ -161,8 +190,8 @@ static int give(const struct instance *instance, const char *dir, struct err *er
             return err_set(err, ERR_SYSTEM, errno, "owner of '%s'", path);
     }
     for (size_t i = 0; i < 3; i++) {
-        if (fchownat(instance->data_fd, files[i], instance->uid, instance->gid, AT_SYMLINK_NOFOLLOW) < 0 && errno != ENOENT)
-            return err_set(err, ERR_SYSTEM, errno, "owner of '%s'", files[i]);
+        if (give_file(instance, files[i], err) < 0)
+            return -EINVAL;
     }
     /* Others may pass through to their credentials file, and see nothing. */
     if (fchown(instance->data_fd, instance->uid, instance->gid) < 0 || fchmod(instance->data_fd, 0711) < 0)
