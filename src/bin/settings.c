@@ -1,5 +1,6 @@
 #include "bin/settings.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -308,7 +309,12 @@ int settings_split_listen(const char *listen, char *host, size_t host_size, unsi
 
 bool settings_is_loopback(const char *host)
 {
-    return text_starts(host, "127.") || text_equal(host, "::1") || text_equal(host, "localhost");
+    struct in_addr address;
+
+    /* Not by its beginning: 127.example.org is a name that may lead anywhere. */
+    if (inet_pton(AF_INET, host, &address) == 1)
+        return ntohl(address.s_addr) >> 24 == 127;
+    return text_equal(host, "::1") || text_equal(host, "localhost");
 }
 
 void settings_done(struct settings *settings)

@@ -94,6 +94,9 @@ static void test_listen_addresses(void **state)
     assert_true(settings_split_listen("a:70000", host, sizeof host, &port, NULL) < 0);
     assert_true(settings_is_loopback("127.1.2.3"));
     assert_false(settings_is_loopback("0.0.0.0"));
+    assert_false(settings_is_loopback("127.example.org"));
+    assert_false(settings_is_loopback("1270.0.0.1"));
+    assert_true(settings_is_loopback("::1"));
 }
 
 int main(void)
