@@ -16,7 +16,9 @@
 enum {
     PAYLOAD_MAX_BYTES = 6291556,            /* 6 MiB + 100: invoke spec, section 2 */
     SMALL_BODY_MAX_BYTES = 64 * 1024,       /* of calls that carry none or an error */
+    CAUSE_BODY_MAX_BYTES = 1024 * 1024,     /* of an error that is parsed: a tree takes many times the text */
     HEADER_MAX_BYTES = 1536 * 1024,         /* the X-Ray cause alone may be 1 MiB long */
+    LINGER_BYTES = 64 << 20,                /* of a response that is too large: its sender shall read the 413 */
     CONNECTIONS_MAX = 16,
     BACKLOG = 16,
     ID_MAX_BYTES = 64,
@@ -28,7 +30,8 @@ struct runtime_api {
     struct http_server *server;
     struct runtime_api_owner owner;
     enum runtime_state state;
-    struct http_exchange *next; /* the runtime waits in it; NULL when it does not */
+    struct http_exchange *next;    /* the runtime waits in it; NULL when it does not */
+    struct http_exchange *large;   /* its body may be large; NULL when none is on its way */
     char request_id[ID_MAX_BYTES]; /* of the outstanding invocation; "" when there is none */
     struct buf event_headers;      /* of the outstanding invocation, formatted */
     struct blob *event_body;
@@ -211,7 +214,7 @@ static void strip_error_cause(struct runtime_result *result, char **ret_owned)
 
     if (!text_equal_nocase(result->content_type, result->content_type_len, special))
         return;
-    json = cJSON_ParseWithLength(result->body, result->body_len);
+    json = result->body_len <= CAUSE_BODY_MAX_BYTES ? cJSON_ParseWithLength(result->body, result->body_len) : NULL;
     if (cJSON_IsObject(json)) {
         cJSON_DeleteItemFromObjectCaseSensitive(json, "errorCause");
         *ret_owned = cJSON_PrintUnformatted(json);
@@ -292,11 +295,18 @@ static enum route route_of(const struct http_request *request, struct http_slice
     return ROUTE_UNKNOWN;
 }
 
+static void body_ended(struct runtime_api *api, const struct http_exchange *x)
+{
+    if (api->large == x)
+        api->large = NULL;
+}
+
 static void on_request(struct http_exchange *x, void *ctx)
 {
     struct runtime_api *api = ctx;
     struct http_slice id = { "", 0 };
 
+    body_ended(api, x);
     switch (route_of(http_exchange_request(x), &id)) {
     case ROUTE_NEXT:
         handle_next(api, x);
@@ -322,17 +332,20 @@ static void on_request(struct http_exchange *x, void *ctx)
     }
 }
 
-/* Only the answer that is awaited may be large: a sandbox must not fill our memory. */
+/* Only the answer that is awaited may be large, and only once at a time: a sandbox must not fill our memory. */
 static size_t body_limit(struct http_exchange *x, void *ctx)
 {
-    const struct runtime_api *api = ctx;
+    struct runtime_api *api = ctx;
     struct http_slice id = { "", 0 };
     enum route route = route_of(http_exchange_request(x), &id);
     bool answer = (route == ROUTE_RESPONSE || route == ROUTE_ERROR) && api->state == RUNTIME_RUNNING &&
                   http_slice_equal(id, api->request_id);
     bool init_error = route == ROUTE_INIT_ERROR && api->state == RUNTIME_STARTED;
 
-    return answer || init_error ? PAYLOAD_MAX_BYTES : SMALL_BODY_MAX_BYTES;
+    if ((!answer && !init_error) || (api->large && api->large != x))
+        return SMALL_BODY_MAX_BYTES;
+    api->large = x;
+    return PAYLOAD_MAX_BYTES;
 }
 
 /* A result that cannot be taken ends the invocation all the same. */
@@ -356,6 +369,7 @@ static void on_too_large(struct http_exchange *x, void *ctx)
     static const char json[] = "{\"errorMessage\":\"Exceeded maximum allowed payload size (6291556 bytes).\","
                                "\"errorType\":\"RequestEntityTooLarge\"}\n";
 
+    body_ended(ctx, x);
     broken_result(ctx, x, RUNTIME_TOO_LARGE);
     http_reply_close(x, 413, JSON_TYPE, sizeof JSON_TYPE - 1, json, sizeof json - 1);
 }
@@ -364,6 +378,7 @@ static void on_truncated(struct http_exchange *x, void *ctx)
 {
     struct runtime_api *api = ctx;
 
+    body_ended(api, x);
     if (!api->freed)
         broken_result(api, x, RUNTIME_TRUNCATED);
 }
@@ -385,6 +400,7 @@ struct runtime_api *runtime_api_new(uv_loop_t *loop, int listener, const struct 
         .max_line_bytes = 4096,
         .max_header_bytes = HEADER_MAX_BYTES,
         .max_headers = 64,
+        .linger_bytes = LINGER_BYTES,
         .max_connections = CONNECTIONS_MAX,
         .join_answers = true, /* a result's 202 leaves with the next event, when the client asked for both at once */
         .body_limit = body_limit,
