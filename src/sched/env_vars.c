@@ -8,8 +8,9 @@
 #include "base/buf.h"
 #include "base/text.h"
 #include "model/function.h"
+#include "wire/wire.h"
 
-enum { VARS_MAX = 400, ARGS_MAX = 8, VALUE_MAX_BYTES = 8192 };
+enum { VARS_MAX = WIRE_MAX_ENV, ARGS_MAX = 8, VALUE_MAX_BYTES = 8192 };
 
 static void add(struct env_vars *vars, bool *failed, const char *name, const char *format, ...)
     __attribute__((format(printf, 4, 5)));

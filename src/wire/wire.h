@@ -93,7 +93,7 @@ struct wire_start {
     const char *const *env;  /* "NAME=value" */
     uint32_t envc;           /* 0 to WIRE_MAX_ENV */
 };
-enum { WIRE_MAX_ARGS = 64, WIRE_MAX_ENV = 512 };
+enum { WIRE_MAX_ARGS = 64, WIRE_MAX_ENV = 640 }; /* 4 KB of a function's own are at most 511, and ours */
 
 /* Any decoded message; the fields its type does not name are zero or "". */
 struct wire_message {

@@ -112,12 +112,34 @@ static void test_wrapper_stands_in_front_of_managed_runtimes_only(void **state)
     env_vars_done(&vars);
 }
 
+/* 4 KB of them, each as short as it may be. */
+static void test_as_many_as_the_limit_allows(void **state)
+{
+    (void)state;
+    enum { MANY = 511 };
+    static char names[MANY][3];
+    struct env_var own[MANY];
+    struct env_vars vars;
+
+    for (size_t i = 0; i < MANY; i++) {
+        names[i][0] = (char)('a' + i / 26);
+        names[i][1] = (char)('a' + i % 26);
+        own[i] = (struct env_var){ names[i], (char[]){ "" } };
+    }
+    vars = build("nodejs20.x", own, MANY);
+    assert_string_equal(value_of(&vars, "aa"), "");
+    assert_string_equal(value_of(&vars, names[MANY - 1]), "");
+    assert_string_equal(value_of(&vars, "AWS_LAMBDA_RUNTIME_API"), "127.0.0.1:9001");
+    env_vars_done(&vars);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_node),
         cmocka_unit_test(test_python_sets_the_c_type_from_3_12_on),
         cmocka_unit_test(test_customers_may_override_some_and_not_others),
+        cmocka_unit_test(test_as_many_as_the_limit_allows),
         cmocka_unit_test(test_wrapper_stands_in_front_of_managed_runtimes_only),
     };
 
