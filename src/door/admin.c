@@ -38,7 +38,7 @@ static uint64_t number_query(const struct http_request *request, const char *nam
     char text[32];
     uint64_t value;
 
-    if (!door_query(request, name, text, sizeof text) || !text_to_u64(text, strlen(text), UINT64_MAX, &value))
+    if (door_query(request, name, text, sizeof text) <= 0 || !text_to_u64(text, strlen(text), UINT64_MAX, &value))
         return standard;
     return value < max ? value : max;
 }

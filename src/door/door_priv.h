@@ -43,8 +43,9 @@ void reply_denied(struct http_exchange *x, const char *request_id, const struct 
                   const char *action, const char *resource);
 /** The caller's X-Amzn-Trace-Id when it is well formed, else a new one. */
 void door_trace_id(const struct http_request *request, char out[DOOR_TRACE_MAX_BYTES]);
-/** First value of a query parameter, percent-decoded; false when absent or longer than size - 1. */
-bool door_query(const struct http_request *request, const char *name, char *out, size_t size);
+/** First value of a query parameter, percent-decoded. Returns 1, 0 when it is absent (out is untouched then), or -EINVAL when
+ * it is longer than size - 1 or badly encoded. */
+int door_query(const struct http_request *request, const char *name, char *out, size_t size);
 
 /* invoke.c */
 /** True when the path is Invoke's; *ret_name is the undecoded function label. */

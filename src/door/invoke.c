@@ -224,7 +224,14 @@ static bool resolve(struct door *door, struct http_exchange *x, const char *requ
         reply_error(x, request_id, "ValidationException", "The function name is not properly percent-encoded", NULL);
         return false;
     }
-    (void)door_query(request, "Qualifier", qualifier, sizeof qualifier);
+    /* One that cannot be read must not stand for $LATEST. */
+    if (door_query(request, "Qualifier", qualifier, sizeof qualifier) < 0) {
+        reply_error(x, request_id, "ValidationException",
+                    "1 validation error detected: Value at 'qualifier' failed to satisfy constraint: Member must have length "
+                    "less than or equal to 128",
+                    NULL);
+        return false;
+    }
     if (!api_resolve(door->config.api_config, API_NAME_FN256, decoded.data, qualifier, &target->reference, &failure)) {
         char headers[256];
         int size = snprintf(headers, sizeof headers,

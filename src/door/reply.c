@@ -1,6 +1,7 @@
 /* Answers that several of the door's handlers give. */
 
 #include <ctype.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,7 +74,7 @@ void door_trace_id(const struct http_request *request, char out[DOOR_TRACE_MAX_B
                    (unsigned)(clock_wall_ms() / 1000), hex, hex + 24);
 }
 
-bool door_query(const struct http_request *request, const char *name, char *out, size_t size)
+int door_query(const struct http_request *request, const char *name, char *out, size_t size)
 {
     const char *at = request->query.at, *end = at + request->query.len;
     size_t name_len = strlen(name);
@@ -88,12 +89,12 @@ bool door_query(const struct http_request *request, const char *name, char *out,
             AUTO_BUF struct buf value = BUF_INIT(size - 1);
 
             if (equal && text_percent_decode(equal + 1, (size_t)(stop - equal - 1), true, &value) < 0)
-                return false;
+                return -EINVAL;
             memcpy(out, value.data ? value.data : "", value.len);
             out[value.len] = '\0';
-            return strlen(out) == value.len;
+            return strlen(out) == value.len ? 1 : -EINVAL;
         }
         at = stop + 1;
     }
-    return false;
+    return 0;
 }
