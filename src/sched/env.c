@@ -29,6 +29,7 @@ enum {
     LOOP_CLOCK_MS = 1,       /* the loop's clock may be that much behind: a timeout never comes early */
     LOG_MAX_BYTES = 1 << 20,
     KEY_LIFE_MS = 12 * 3600 * 1000,
+    KEY_SPARE_MS = 3600 * 1000, /* more than the longest invocation */
 };
 
 static void step(struct env *env, enum life_event event);
@@ -579,6 +580,11 @@ void env_evict(struct env *env)
     step(env, LIFE_ON_EVICT);
 }
 
+bool env_is_old(const struct env *env)
+{
+    return clock_wall_ms() >= env->replace_wall_ms;
+}
+
 void env_invoke(struct env *env, struct invocation *invocation)
 {
     struct report report;
@@ -604,16 +610,18 @@ static int make_identity(struct env *env)
     char date[16], hex[33];
     unsigned char random[16];
     struct err err = { 0 };
+    uint64_t now = clock_wall_ms();
 
     id_uuid(env->uuid);
     id_random(random, sizeof random);
     text_hex(random, sizeof random, hex);
-    clock_format(clock_wall_ms(), "%Y/%m/%d", date, sizeof date);
+    clock_format(now, "%Y/%m/%d", date, sizeof date);
     (void)snprintf(env->stream, sizeof env->stream, "%s/[%.20s]%s", date, version->version, hex);
-    if (credentials_issue(config->credentials, version->role, version->function_name, clock_wall_ms() + KEY_LIFE_MS,
-                          &env->key, &err) < 0)
+    if (credentials_issue(config->credentials, version->role, version->function_name, now + KEY_LIFE_MS, &env->key,
+                          &err) < 0)
         return -ENOMEM;
     env->has_key = true;
+    env->replace_wall_ms = now + KEY_LIFE_MS - KEY_SPARE_MS;
     env->writer = log_writer_new(config->logs, version->function_name, env->stream, &err);
     if (!env->writer)
         log_warn("function %s: no log: %s", version->function_name, err.text);

@@ -241,6 +241,7 @@ static void grow(struct pool *pool, bool count_responded)
             return; /* sched_connect() and READY come back to it */
         if (!memory_admit(pool)) {
             refuse_stranded(pool, "ConcurrentInvocationLimitExceeded", "No memory for another environment");
+            pool_free_if_unused(pool);
             return;
         }
         start_one(pool);
@@ -292,7 +293,7 @@ void sched_offer(struct env *env)
 {
     struct pool *pool = env->pool;
     struct sched *sched = env->sched;
-    bool keep = pool->current && !sched->stopping;
+    bool keep = pool->current && !sched->stopping && !env_is_old(env);
 
     list_push_back(&sched->lru, &env->lru_node);
     /* One that must start a process first comes after those that need not. */
@@ -300,7 +301,7 @@ void sched_offer(struct env *env)
         list_push_back(&pool->idle, &env->pool_node);
     else
         list_push_front(&pool->idle, &env->pool_node);
-    if (pool->queued > 0)
+    if (pool->queued > 0 && !env_is_old(env))
         env_invoke(env, dequeue(pool));
     else if (!keep || (env->state == LIFE_DOWN && env->requests == 0))
         env_evict(env);
@@ -326,9 +327,14 @@ void sched_env_released(struct env *env)
 
 static void enqueue(struct pool *pool, struct invocation *invocation)
 {
-    if (!list_empty(&pool->idle)) {
-        env_invoke(list_entry(pool->idle.next, struct env, pool_node), invocation);
-        return;
+    while (!list_empty(&pool->idle)) {
+        struct env *env = list_entry(pool->idle.next, struct env, pool_node);
+
+        if (!env_is_old(env)) {
+            env_invoke(env, invocation);
+            return;
+        }
+        env_evict(env);
     }
     list_push_back(&pool->queue, &invocation->node);
     pool->queued++;

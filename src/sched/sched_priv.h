@@ -104,6 +104,7 @@ struct env {
     struct log_source *log_source; /* env_log.c; NULL when closed */
     struct temporary_key key;
     bool has_key, has_wrapper;
+    uint64_t replace_wall_ms; /* before the key ends */
     uint64_t created_us, init_begun_us, idle_since_us;
     uint64_t init_us;        /* of a successful INIT that no REPORT has shown yet */
     uint64_t requests;
@@ -161,6 +162,8 @@ void pictures_drop_all(struct sched *sched);
 struct env *env_start(struct pool *pool);           /* NULL without memory */
 void env_invoke(struct env *env, struct invocation *invocation); /* takes it */
 void env_evict(struct env *env);
+/** Its credentials end soon: it takes no more invocations. */
+bool env_is_old(const struct env *env);
 void env_on_wire(struct env *env, const struct wire_message *message, int *fds, size_t fd_count);
 void env_lost(struct env *env);
 
