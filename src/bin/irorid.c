@@ -49,6 +49,11 @@ struct daemon_options {
     bool no_auth, debug;
 };
 
+struct runtime_ids {
+    struct runtime_ids *before;
+    const char *ids[RUNTIMES_MAX + 1]; /* owned, NULL-terminated */
+};
+
 struct daemon_state {
     uv_loop_t loop;
     struct daemon_options options;
@@ -64,8 +69,8 @@ struct daemon_state {
     uv_signal_t terminate;
     uv_timer_t drain;
     bool stopping, door_closed, sched_stopped;
-    /* Read by workers: replaced whole, never freed, because a worker may hold the one before. */
-    const char *const *_Atomic runtimes;
+    /* Read by workers: replaced whole; those before are kept, because a worker may still read one. */
+    struct runtime_ids *_Atomic runtimes;
 };
 
 /* ---- options ---- */
@@ -152,14 +157,16 @@ static const char *const *known_runtimes(void *ctx)
 {
     const struct daemon_state *state = ctx;
 
-    return state->runtimes;
+    struct runtime_ids *runtimes = state->runtimes;
+
+    return runtimes ? runtimes->ids : NULL;
 }
 
 static void on_machine(const char *json, void *ctx)
 {
     struct daemon_state *state = ctx;
     cJSON *machine = cJSON_Parse(json), *runtime;
-    char **ids = calloc(RUNTIMES_MAX + 1, sizeof *ids);
+    struct runtime_ids *ids = calloc(1, sizeof *ids);
     size_t count = 0;
 
     cJSON_ArrayForEach(runtime, cJSON_GetObjectItemCaseSensitive(machine, "runtimes"))
@@ -167,11 +174,13 @@ static void on_machine(const char *json, void *ctx)
         const char *id = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(runtime, "id"));
 
         if (ids && id && count < RUNTIMES_MAX)
-            ids[count++] = strdup(id);
+            ids->ids[count++] = strdup(id);
     }
     cJSON_Delete(machine);
-    if (ids)
-        state->runtimes = (const char *const *)ids;
+    if (ids) {
+        ids->before = state->runtimes;
+        state->runtimes = ids;
+    }
     door_set_machine(state->door, json);
     log_info("ready: %zu runtimes", count);
 }

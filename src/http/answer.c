@@ -148,6 +148,10 @@ static bool keep_rest(struct conn *conn, const struct iovec *head, size_t count,
     for (size_t i = 0; i < count; i++) {
         size_t skip = at < head[i].iov_len ? at : head[i].iov_len;
 
+        if (skip == head[i].iov_len) {
+            at -= skip;
+            continue;
+        }
         (void)buf_append(&conn->out, (char *)head[i].iov_base + skip, head[i].iov_len - skip);
         at -= skip;
     }

@@ -244,12 +244,24 @@ static bool grow_fields(struct conn *conn)
     return true;
 }
 
+/* The input may have moved since the last step, for bytes that then did not come. */
+static void follow_input(struct conn *conn)
+{
+    size_t before = conn->in_end - conn->in_start, len = before;
+
+    (void)http_parser_step(&conn->parser, conn->in + conn->in_start, &len);
+    conn->in_end -= before - len;
+}
+
 static void end_body_early(struct conn *conn)
 {
     const struct http_server_config *config = &conn->server->config;
 
-    if (conn->state == CONN_BODY && config->on_truncated)
-        config->on_truncated(&conn->exchange, config->ctx);
+    if (conn->state != CONN_BODY || !config->on_truncated)
+        return;
+    if (conn->parser.error_status == 0)
+        follow_input(conn);
+    config->on_truncated(&conn->exchange, config->ctx);
 }
 
 void conn_refuse(struct conn *conn, int status)
@@ -450,6 +462,13 @@ static ssize_t read_some(struct conn *conn)
     return n;
 }
 
+static size_t linger_limit(const struct conn *conn)
+{
+    size_t limit = conn->server->config.linger_bytes;
+
+    return limit > 0 ? limit : LINGER_BYTES;
+}
+
 static void on_readable(struct conn *conn)
 {
     ssize_t n;
@@ -468,7 +487,7 @@ static void on_readable(struct conn *conn)
     }
     if (conn->state == CONN_LINGER) {
         conn->lingered += (size_t)n;
-        if (conn->lingered > LINGER_BYTES)
+        if (conn->lingered > linger_limit(conn))
             conn_close(conn, false);
         return;
     }
