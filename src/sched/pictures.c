@@ -122,6 +122,7 @@ void sched_put_function(struct sched *sched, struct function *function)
     drop_urls(sched, entry);
     (void)function_unref(entry->picture);
     entry->sequence = function->sequence;
+    entry->seen_unused = false;
     entry->picture = function->deleted ? function_unref(function) : function;
     if (entry->picture)
         add_urls(sched, entry);
@@ -171,6 +172,24 @@ struct fn_version *sched_route(const struct fn_alias *alias)
         return alias->primary;
     id_random(&random, sizeof random);
     return (double)random / 4294967296.0 < alias->secondary_weight ? alias->secondary : alias->primary;
+}
+
+void pictures_forget(struct sched *sched)
+{
+    struct entry *entry, *next;
+
+    HASH_ITER(hh, sched->entries, entry, next)
+    {
+        if (entry->picture || entry->in_flight > 0) {
+            entry->seen_unused = false;
+        } else if (!entry->seen_unused) {
+            entry->seen_unused = true;
+        } else {
+            HASH_DELETE(hh, sched->entries, entry);
+            free(entry->name);
+            free(entry);
+        }
+    }
 }
 
 void pictures_drop_all(struct sched *sched)

@@ -20,6 +20,7 @@ enum {
     /* An environment that has posted its result asks for the next work in well under this. */
     GRACE_MS = 3,
     TICK_MS = 250,
+    FORGET_TICKS = 240,
     FLUSH_MS = 50,
 };
 
@@ -110,15 +111,6 @@ struct invocation *sched_invocation_free(struct sched *sched, struct invocation 
     return NULL;
 }
 
-static void entry_free_if_unused(struct sched *sched, struct entry *entry)
-{
-    if (entry->picture || entry->in_flight > 0)
-        return;
-    HASH_DELETE(hh, sched->entries, entry);
-    free(entry->name);
-    free(entry);
-}
-
 void sched_answer(struct sched *sched, struct invocation *invocation, const struct sched_result *result)
 {
     struct entry *entry = invocation->entry;
@@ -128,7 +120,6 @@ void sched_answer(struct sched *sched, struct invocation *invocation, const stru
         sched->in_flight_unreserved > 0)
         sched->in_flight_unreserved--;
     invocation->entry = NULL;
-    entry_free_if_unused(sched, entry);
     invocation->done(result, invocation->ctx);
 }
 
@@ -371,7 +362,11 @@ void sched_invoke(struct sched *sched, const struct sched_request *request, sche
 
 static void on_tick(uv_timer_t *timer)
 {
-    memory_sample(timer->data);
+    struct sched *sched = timer->data;
+
+    memory_sample(sched);
+    if (++sched->ticks % FORGET_TICKS == 0)
+        pictures_forget(sched);
 }
 
 void sched_flush_logs(struct sched *sched)

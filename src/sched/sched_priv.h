@@ -9,7 +9,8 @@
  *
  * 1. An invocation is in exactly one place: a pool's queue, or an env.
  * 2. An env is in its pool's idle list exactly when its state can take an invocation, and then in sched->lru, too.
- * 3. A pool lives while it has environments or a queue; an entry while it has a picture or invocations.
+ * 3. A pool lives while it has environments or a queue; an entry while it has a picture or invocations, and for some time
+ *    after, so that a picture which was made before the deletion and comes after it is known as old.
  */
 
 #include <stdbool.h>
@@ -40,6 +41,7 @@ struct entry {
     struct function *picture; /* NULL once deleted */
     uint64_t sequence;        /* of the last picture, also of a deletion */
     unsigned in_flight;
+    bool seen_unused;         /* by the last pictures_forget() */
     UT_hash_handle hh;
 };
 
@@ -138,7 +140,8 @@ struct sched {
     bool ready, stopping;
     void (*on_stopped)(void *ctx);
     void *stopped_ctx;
-    uv_timer_t tick;       /* memory */
+    uv_timer_t tick;       /* memory, deleted functions */
+    unsigned ticks;
     uv_timer_t flush;      /* of logs, while dirty is not empty */
     unsigned open_handles;
 };
@@ -157,6 +160,8 @@ void sched_on_ready(struct sched *sched);               /* the launcher's READY 
 
 /* pictures.c */
 void pictures_drop_all(struct sched *sched);
+/** Frees the entries that two calls in a row found without use. */
+void pictures_forget(struct sched *sched);
 
 /* env.c */
 struct env *env_start(struct pool *pool);           /* NULL without memory */
