@@ -1,0 +1,493 @@
+/* The scheduler against a launcher and a runtime that the test plays: limits, counters, and the bad ends. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "auth/credentials.h"
+#include "base/blob.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "logs/logs.h"
+#include "model/function.h"
+#include "sched/sched_priv.h"
+#include "wire/wire.h"
+
+enum { ANSWERS_MAX = 16, TURNS = 2000 };
+
+struct world {
+    uv_loop_t loop;
+    char folder[64];
+    int folder_fd;
+    struct credentials *credentials;
+    struct logs *logs;
+    struct sched *sched;
+    int launcher; /* the launcher's end */
+    uint64_t sequence;
+    bool stopped;
+    unsigned answers;
+    enum sched_outcome outcomes[ANSWERS_MAX];
+    char bodies[ANSWERS_MAX][128];
+    int runtime; /* a connection to the Runtime API */
+};
+
+/* ---- the world ---- */
+
+static void turn(struct world *w)
+{
+    for (int i = 0; i < 20; i++) {
+        (void)uv_run(&w->loop, UV_RUN_NOWAIT);
+        (void)usleep(200);
+    }
+}
+
+static void send_message(struct world *w, const struct wire_message *message, const int *fds, size_t count)
+{
+    AUTO_BUF struct buf packet = BUF_INIT(WIRE_MAX_BYTES);
+
+    assert_int_equal(wire_encode(message, &packet), 0);
+    assert_int_equal(wire_send(w->launcher, packet.data, packet.len, fds, count), 0);
+    turn(w);
+}
+
+static void connect_launcher(struct world *w)
+{
+    struct wire_message ready = { .type = WIRE_READY, .text = "{\"runtimes\":[]}" };
+    struct err err = { 0 };
+    int pair[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+    w->launcher = pair[1];
+    assert_int_equal(sched_connect(w->sched, pair[0], &err), 0);
+    send_message(w, &ready, NULL, 0);
+}
+
+/* What the scheduler has sent: its env_id; fails when it is of another type. */
+static uint64_t expect_message(struct world *w, enum wire_type type)
+{
+    static char packet[WIRE_MAX_BYTES];
+    struct wire_message message;
+    struct err err = { 0 };
+    int fds[WIRE_MAX_FDS];
+    size_t fd_count;
+    uint64_t id;
+    ssize_t len = wire_receive(w->launcher, packet, sizeof packet, fds, &fd_count);
+
+    assert_true(len > 0);
+    assert_int_equal(wire_decode(packet, (size_t)len, &message, &err), 0);
+    assert_int_equal(message.type, type);
+    id = message.env_id;
+    wire_message_done(&message);
+    return id;
+}
+
+static void expect_silence(struct world *w)
+{
+    char byte;
+
+    turn(w);
+    assert_int_equal(recv(w->launcher, &byte, 1, MSG_PEEK | MSG_DONTWAIT), -1);
+}
+
+static void put(struct world *w, int reserved, const char *config_id, bool deleted)
+{
+    struct function *function = function_new();
+    struct fn_version *version = fn_version_new();
+
+    function->sequence = ++w->sequence;
+    function->name = strdup("fn");
+    function->arn = strdup("arn:aws:lambda:us-east-1:000000000000:function:fn");
+    function->reserved_concurrency = reserved;
+    function->deleted = deleted;
+    version->function_name = strdup("fn");
+    version->version = strdup("$LATEST");
+    version->runtime = strdup("provided.al2023");
+    version->handler = strdup("h");
+    version->role = strdup("arn:aws:iam::000000000000:role/r");
+    version->code_sha256 = strdup("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    version->config_id = strdup(config_id);
+    version->log_group = strdup("/aws/lambda/fn");
+    version->application_log_level = strdup("");
+    version->system_log_level = strdup("");
+    version->uid_index = 1;
+    version->memory_mb = 128;
+    version->timeout_s = 1;
+    version->tmp_mb = 512;
+    function->latest = version;
+    sched_put_function(w->sched, function);
+}
+
+static void on_done(const struct sched_result *result, void *ctx)
+{
+    struct world *w = ctx;
+
+    assert_true(w->answers < ANSWERS_MAX);
+    w->outcomes[w->answers] = result->outcome;
+    (void)snprintf(w->bodies[w->answers], sizeof w->bodies[0], "%.*s",
+                   result->outcome == SCHED_THROTTLED ? (int)strlen(result->reason) : (int)result->body_len,
+                   result->outcome == SCHED_THROTTLED ? result->reason : result->body);
+    w->answers++;
+}
+
+static void invoke(struct world *w)
+{
+    const struct function *function = sched_find_function(w->sched, "fn", 2);
+    struct blob *event = blob_new("{}", 2);
+    struct sched_request request = { .function = function,
+                                     .version = function->latest,
+                                     .invoked_arn = function->arn,
+                                     .request_id = "request",
+                                     .trace_id = "",
+                                     .event = event };
+
+    sched_invoke(w->sched, &request, on_done, w);
+    (void)blob_unref(event);
+}
+
+static void expect_answer(const struct world *w, unsigned at, enum sched_outcome outcome, const char *text)
+{
+    assert_true(w->answers > at);
+    assert_int_equal(w->outcomes[at], outcome);
+    assert_non_null(strstr(w->bodies[at], text));
+}
+
+static int set_up(void **state)
+{
+    struct world *w = calloc(1, sizeof *w);
+    struct sched_config config = { .loop = &w->loop,
+                                   .region = "us-east-1",
+                                   .account = "000000000000",
+                                   .idle_timeout_ms = 60000,
+                                   .freeze_after_ms = 60000,
+                                   .max_memory_bytes = 1 << 30,
+                                   .account_concurrency = 3 };
+    struct err err = { 0 };
+
+    log_init("test", LOG_ERROR);
+    (void)snprintf(w->folder, sizeof w->folder, "/tmp/irori-test-XXXXXX");
+    assert_non_null(mkdtemp(w->folder));
+    w->folder_fd = open(w->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_int_equal(credentials_open(w->folder_fd, "credentials", "000000000000", "us-east-1", (unsigned)-1, (unsigned)-1,
+                                      &w->credentials, &err),
+                     0);
+    w->logs = logs_new(w->folder_fd, 1 << 20, 1 << 20);
+    assert_int_equal(uv_loop_init(&w->loop), 0);
+    config.credentials = w->credentials;
+    config.logs = w->logs;
+    w->sched = sched_new(&config);
+    w->launcher = w->runtime = -1;
+    put(w, -1, "first", false);
+    connect_launcher(w);
+    *state = w;
+    return 0;
+}
+
+static void on_stopped(void *ctx)
+{
+    struct world *w = ctx;
+
+    w->stopped = true;
+}
+
+/* Every test ends so: nothing may be left over, whatever it did. */
+static int tear_down(void **state)
+{
+    struct world *w = *state;
+    char command[128];
+
+    sched_stop(w->sched, on_stopped, w);
+    (void)close(w->launcher); /* ends what still waits for its GONE */
+    if (w->runtime >= 0)
+        (void)close(w->runtime);
+    for (int i = 0; i < TURNS && !w->stopped; i++)
+        (void)uv_run(&w->loop, UV_RUN_NOWAIT);
+    assert_true(w->stopped);
+    assert_int_equal(w->sched->in_flight_unreserved, 0);
+    for (const struct entry *entry = w->sched->entries; entry; entry = entry->hh.next)
+        assert_int_equal(entry->in_flight, 0);
+    w->sched = sched_free(w->sched);
+    turn(w);
+    assert_int_equal(uv_loop_close(&w->loop), 0);
+    w->logs = logs_free(w->logs);
+    w->credentials = credentials_free(w->credentials);
+    (void)close(w->folder_fd);
+    (void)snprintf(command, sizeof command, "rm -rf %s", w->folder);
+    assert_int_equal(system(command), 0);
+    free(w);
+    return 0;
+}
+
+/* ---- the sandbox ---- */
+
+static void started(struct world *w, uint64_t id)
+{
+    struct wire_message message = { .type = WIRE_STARTED, .env_id = id, .text = "" };
+    struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t len = sizeof address;
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int log[2], file = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    int fds[5];
+
+    assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(listen(listener, 4), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &len), 0);
+    assert_int_equal(pipe2(log, O_CLOEXEC | O_NONBLOCK), 0);
+    fds[WIRE_FD_LISTENER] = listener;
+    fds[WIRE_FD_LOG] = log[0];
+    fds[WIRE_FD_PIDFD] = fds[WIRE_FD_MEMORY_USAGE] = fds[WIRE_FD_MEMORY_STAT] = file;
+    send_message(w, &message, fds, 5);
+    (void)close(listener);
+    (void)close(log[0]);
+    (void)close(log[1]);
+    (void)close(file);
+    if (w->runtime >= 0)
+        (void)close(w->runtime);
+    w->runtime = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(w->runtime, (struct sockaddr *)&address, sizeof address), 0);
+    turn(w);
+}
+
+static void call(struct world *w, const char *method, const char *path, const char *body)
+{
+    char text[512];
+    int len = snprintf(text, sizeof text, "%s /2018-06-01/runtime/%s HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n%s", method,
+                       path, strlen(body), body);
+
+    assert_int_equal(send(w->runtime, text, (size_t)len, MSG_NOSIGNAL), len);
+    turn(w);
+}
+
+static void simple(struct world *w, enum wire_type type, uint64_t id)
+{
+    struct wire_message message = { .type = type, .env_id = id, .text = "" };
+
+    message.exited = (struct wire_exited){ .env_id = id, .kind = WIRE_EXIT_CODE, .value = 3, .text = "" };
+    send_message(w, &message, NULL, 0);
+}
+
+static void failed(struct world *w, uint64_t id, enum wire_failure why)
+{
+    struct wire_message message = { .type = WIRE_FAILED, .env_id = id, .number = why, .text = "no" };
+
+    send_message(w, &message, NULL, 0);
+}
+
+/* An environment that waits in `next` after its first invocation. */
+static uint64_t make_warm(struct world *w)
+{
+    uint64_t id;
+
+    invoke(w);
+    id = expect_message(w, WIRE_START);
+    started(w, id);
+    call(w, "GET", "invocation/next", "");
+    assert_int_equal(expect_message(w, WIRE_CPU), id);
+    call(w, "POST", "invocation/request/response", "1");
+    call(w, "GET", "invocation/next", "");
+    expect_answer(w, w->answers - 1, SCHED_OK, "1");
+    return id;
+}
+
+/* ---- tests ---- */
+
+static void test_limits_follow_changes_under_way(void **state)
+{
+    struct world *w = *state;
+
+    for (int i = 0; i < 4; i++)
+        invoke(w);
+    assert_int_equal(w->answers, 1);
+    expect_answer(w, 0, SCHED_THROTTLED, "ConcurrentInvocationLimitExceeded");
+    assert_int_equal(w->sched->in_flight_unreserved, 3);
+    put(w, 3, "first", false); /* its three now count as reserved ones */
+    assert_int_equal(w->sched->in_flight_unreserved, 0);
+    invoke(w);
+    expect_answer(w, 1, SCHED_THROTTLED, "ReservedFunctionConcurrentInvocationLimitExceeded");
+    put(w, -1, "first", false);
+    assert_int_equal(w->sched->in_flight_unreserved, 3);
+    put(w, 0, "first", false);
+    invoke(w);
+    expect_answer(w, 2, SCHED_THROTTLED, "ReservedFunctionConcurrentInvocationLimitExceeded");
+    put(w, 0, "first", true); /* deleted: what is under way goes on */
+    assert_null(sched_find_function(w->sched, "fn", 2));
+    assert_int_equal(w->answers, 3);
+    for (int i = 0; i < 3; i++)
+        failed(w, expect_message(w, WIRE_START), WIRE_FAIL_SYSTEM);
+    assert_int_equal(w->answers, 6);
+    expect_answer(w, 5, SCHED_UNAVAILABLE, "no");
+    assert_int_equal(w->sched->starting, 0);
+    assert_null(w->sched->pools);
+    assert_null(w->sched->envs);
+}
+
+static void test_an_older_picture_comes_too_late(void **state)
+{
+    struct world *w = *state;
+
+    invoke(w);
+    put(w, -1, "first", true);
+    failed(w, expect_message(w, WIRE_START), WIRE_FAIL_SYSTEM);
+    pictures_forget(w->sched);
+    w->sequence = 0;
+    put(w, -1, "first", false);
+    assert_null(sched_find_function(w->sched, "fn", 2));
+    pictures_forget(w->sched);
+    assert_null(w->sched->entries);
+}
+
+static void test_no_slot_and_nobody_to_end(void **state)
+{
+    struct world *w = *state;
+
+    invoke(w);
+    failed(w, expect_message(w, WIRE_START), WIRE_FAIL_NO_SLOT);
+    expect_answer(w, 0, SCHED_THROTTLED, "ConcurrentInvocationLimitExceeded");
+    assert_null(w->sched->pools);
+}
+
+static void test_no_memory_leaves_no_pool(void **state)
+{
+    struct world *w = *state;
+
+    w->sched->config.max_memory_bytes = 1 << 20;
+    invoke(w);
+    expect_answer(w, 0, SCHED_THROTTLED, "ConcurrentInvocationLimitExceeded");
+    expect_silence(w);
+    assert_null(w->sched->pools);
+}
+
+static void test_exit_restart_and_its_failure(void **state)
+{
+    struct world *w = *state;
+    uint64_t id = make_warm(w);
+
+    invoke(w);
+    simple(w, WIRE_EXITED, id);
+    expect_answer(w, 1, SCHED_FUNCTION_ERROR, "exit status 3");
+    invoke(w);
+    assert_int_equal(expect_message(w, WIRE_RESTART), id);
+    started(w, id);
+    call(w, "POST", "init/error", "{\"errorMessage\":\"again\"}");
+    expect_answer(w, 2, SCHED_FUNCTION_ERROR, "again");
+    assert_int_equal(expect_message(w, WIRE_FREEZE), id);
+    invoke(w);
+    assert_int_equal(expect_message(w, WIRE_RESTART), id);
+    failed(w, id, WIRE_FAIL_SYSTEM);
+    expect_answer(w, 3, SCHED_UNAVAILABLE, "lost");
+    assert_int_equal(expect_message(w, WIRE_KILL), id);
+    simple(w, WIRE_GONE, id);
+    assert_null(w->sched->envs);
+    assert_null(w->sched->pools);
+}
+
+static void test_timeout_after_the_response(void **state)
+{
+    struct world *w = *state;
+    uint64_t id = make_warm(w);
+
+    invoke(w);
+    call(w, "POST", "invocation/request/response", "2");
+    expect_answer(w, 1, SCHED_OK, "2");
+    assert_int_equal(w->sched->envs->state, LIFE_RESPONDED);
+    assert_int_equal(w->sched->pools->responded, 1);
+    for (int i = 0; i < TURNS && w->sched->envs->state == LIFE_RESPONDED; i++)
+        turn(w);
+    assert_int_equal(w->sched->envs->state, LIFE_DOWN);
+    assert_int_equal(w->sched->pools->responded, 0);
+    assert_int_equal(expect_message(w, WIRE_FREEZE), id);
+}
+
+static void test_an_update_ends_what_is_idle(void **state)
+{
+    struct world *w = *state;
+    uint64_t id = make_warm(w);
+
+    put(w, -1, "second", false);
+    assert_int_equal(expect_message(w, WIRE_KILL), id);
+    simple(w, WIRE_GONE, id);
+    assert_null(w->sched->pools);
+}
+
+static void test_old_credentials_end_the_environment(void **state)
+{
+    struct world *w = *state;
+    uint64_t id = make_warm(w);
+
+    w->sched->envs->replace_wall_ms = 0;
+    invoke(w);
+    assert_int_equal(expect_message(w, WIRE_KILL), id);
+    assert_true(expect_message(w, WIRE_START) != id);
+    assert_int_equal(w->answers, 1);
+}
+
+static void test_a_lost_launcher(void **state)
+{
+    struct world *w = *state;
+    uint64_t id = make_warm(w);
+    char byte;
+
+    invoke(w); /* busy */
+    invoke(w); /* starting */
+    assert_true(expect_message(w, WIRE_START) != id);
+    assert_int_equal(send(w->launcher, "x", 1, 0), 1); /* no message is so short: refused, and no more than that */
+    turn(w);
+    assert_int_equal(w->answers, 1);
+    (void)shutdown(w->launcher, SHUT_WR);
+    turn(w);
+    assert_int_equal(recv(w->launcher, &byte, 1, 0), 0); /* our end is shut, too */
+    assert_int_equal(w->answers, 3);
+    expect_answer(w, 1, SCHED_UNAVAILABLE, "lost");
+    expect_answer(w, 2, SCHED_UNAVAILABLE, "lost");
+    invoke(w); /* waits for the next one */
+    assert_int_equal(w->answers, 3);
+    (void)close(w->launcher);
+    connect_launcher(w);
+    assert_true(expect_message(w, WIRE_START) > id);
+}
+
+static void test_stop_with_all_under_way(void **state)
+{
+    struct world *w = *state;
+    uint64_t id = make_warm(w);
+
+    simple(w, WIRE_EXITED, id);
+    assert_int_equal(expect_message(w, WIRE_KILL), id); /* STOPPING */
+    invoke(w);
+    id = expect_message(w, WIRE_START);
+    started(w, id);
+    call(w, "POST", "init/error", "{}");
+    assert_int_equal(expect_message(w, WIRE_FREEZE), id);
+    assert_int_equal(expect_message(w, WIRE_RESTART), id); /* RESTARTING with the invocation */
+    invoke(w);                                             /* STARTING */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_limits_follow_changes_under_way, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_an_older_picture_comes_too_late, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_no_slot_and_nobody_to_end, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_no_memory_leaves_no_pool, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_exit_restart_and_its_failure, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_timeout_after_the_response, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_an_update_ends_what_is_idle, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_old_credentials_end_the_environment, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_lost_launcher, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_stop_with_all_under_way, set_up, tear_down),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
