@@ -135,6 +135,8 @@ void slot_restart(struct slot *slot, char *packet, const struct wire_message *me
 void slot_event(struct slot *slot, enum slot_event event);
 /** Prepares a husk that was put off; slow. */
 void slot_brew(struct slot *slot);
+/** Ends the processes; EXITED follows. */
+void slot_stop(struct slot *slot);
 void slot_freeze(struct slot *slot, bool frozen);
 void slot_limit_cpu(struct slot *slot, unsigned millis);
 /** Called about every second: repeats what may have been lost, and complains. */

@@ -196,6 +196,11 @@ static void on_message(struct launcher *launcher, const struct wire_message *mes
     case WIRE_KILL:
         on_kill(launcher, message->env_id);
         break;
+    case WIRE_STOP:
+        slot = slot_find(launcher, message->env_id);
+        if (slot)
+            slot_stop(slot);
+        break;
     case WIRE_FREEZE:
     case WIRE_THAW:
         slot = slot_find(launcher, message->env_id);

@@ -390,6 +390,12 @@ void slot_restart(struct slot *slot, char *packet, const struct wire_message *me
     slot_event(slot, SLOT_ON_RESTART);
 }
 
+void slot_stop(struct slot *slot)
+{
+    if (slot->state.life == SLOT_RUNNING && slot->state.husk == HUSK_RUNNING)
+        slot_event(slot, SLOT_ON_HUSK_ENDING);
+}
+
 void slot_freeze(struct slot *slot, bool frozen)
 {
     struct err err;

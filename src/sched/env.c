@@ -474,6 +474,8 @@ static void step(struct env *env, enum life_event event)
         send_simple(env, WIRE_CPU, (uint64_t)version_of(env)->memory_mb * 1000 / VCPU_MB);
     act_on_invocation(env, actions, before, event);
     act_on_timer(env, actions);
+    if (actions & LIFE_DO_STOP)
+        send_simple(env, WIRE_STOP, 0);
     if (actions & LIFE_DO_FREEZE) {
         env_log_drain(env);
         send_simple(env, WIRE_FREEZE, 0);
@@ -563,6 +565,7 @@ void env_on_wire(struct env *env, const struct wire_message *message, int *fds, 
     case WIRE_THAW:
     case WIRE_CPU:
     case WIRE_KILL:
+    case WIRE_STOP:
     case WIRE_READY:
     case WIRE_TYPE_END:
         break;

@@ -63,11 +63,12 @@ enum life_action {
     LIFE_DO_ARM_INVOKE = 1 << 11,   /* timer: the function's timeout */
     LIFE_DO_ARM_LINGER = 1 << 12,   /* timer: until freezing */
     LIFE_DO_ARM_IDLE = 1 << 13,     /* timer: the rest of the idle life */
-    LIFE_DO_FREEZE = 1 << 14,
-    LIFE_DO_KILL = 1 << 15,         /* ask the launcher to end it and clean the slot */
-    LIFE_DO_POOL = 1 << 16,         /* it can take an invocation again: offer it to the scheduler */
-    LIFE_DO_UNPOOL = 1 << 17,       /* it no longer can */
-    LIFE_DO_RELEASE = 1 << 18,      /* forget it */
+    LIFE_DO_STOP = 1 << 14, /* ask the launcher to end the processes; slot and /tmp stay */
+    LIFE_DO_FREEZE = 1 << 15,
+    LIFE_DO_KILL = 1 << 16,         /* ask the launcher to end it and clean the slot */
+    LIFE_DO_POOL = 1 << 17,         /* it can take an invocation again: offer it to the scheduler */
+    LIFE_DO_UNPOOL = 1 << 18,       /* it no longer can */
+    LIFE_DO_RELEASE = 1 << 19,      /* forget it */
 };
 
 /** Moves *state by one event. Returns true and sets *ret_actions; false when the state knows no such event, and then

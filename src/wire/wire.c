@@ -39,6 +39,7 @@ static const struct {
     [WIRE_THAW] = { PART_ENV, 0 },
     [WIRE_CPU] = { PART_ENV | PART_NUMBER, 1000000 },
     [WIRE_KILL] = { PART_ENV, 0 },
+    [WIRE_STOP] = { PART_ENV, 0 },
     [WIRE_READY] = { PART_TEXT, 0 },
     [WIRE_STARTED] = { PART_ENV | PART_NUMBER, WIRE_PARKED },
     [WIRE_FAILED] = { PART_ENV | PART_NUMBER | PART_TEXT, WIRE_FAIL_INVALID },

@@ -14,6 +14,7 @@
  *
  *   START ──▶ STARTED | FAILED      FAILED: there is no environment
  *   (FREEZE | THAW | CPU)*          no answer
+ *   STOP                            ends in EXITED, unless a RESTART comes first
  *   EXITED ◀──                      the runtime process is gone; the slot and /tmp wait
  *   RESTART ──▶ STARTED | FAILED    only after EXITED, or ends what runs and needs no EXITED
  *   KILL ──▶ GONE                   always answered, also after FAILED of a RESTART
@@ -36,6 +37,7 @@ enum wire_type {
     WIRE_THAW,      /* env_id */
     WIRE_CPU,       /* env_id, number = millicores, 0 = no limit */
     WIRE_KILL,      /* env_id; the slot is cleaned and pooled */
+    WIRE_STOP,      /* env_id; the processes end, the slot and /tmp wait as after EXITED */
     /* launcher to irorid */
     WIRE_READY = 32, /* text = JSON about machine and runtimes; fds: memory use of all environments */
     WIRE_STARTED,    /* env_id, number = enum wire_started_flag; fds in enum wire_started_fd order */

@@ -261,18 +261,25 @@ def bench_memory(args):
     return [("irorid memory, 1,000 functions, 100 idle connections", f"{mib:.1f} MiB", "≤ 64 MiB", mib <= 64, "resident set")]
 
 
+def loop_file(name):
+    with contextlib.suppress(OSError):
+        return pathlib.Path(f"/sys/block/{name}/loop/backing_file").read_text()
+    return ""
+
+
 def inventory(server):
     pids = [server.process.pid, server.pid_of("irorid"), server.pid_of("irori-launcher")]
-    cgroups = sum(len(folders) for _, folders, _ in os.walk("/sys/fs/cgroup"))
+    instance = pathlib.Path(server.data + "/data/instance").read_text().split()[0]  # others may run beside it
+    cgroups = sum(len(folders) for path, folders, _ in os.walk("/sys/fs/cgroup") if f"irori-{instance}" in path)
     return {
         "irorid KiB": status_kib(pids[1], "VmRSS"),
         "launcher KiB": status_kib(pids[2], "VmRSS"),
         "descriptors": sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in pids),
         "mounts": len(pathlib.Path(f"/proc/{pids[2]}/mounts").read_text().splitlines()),
         "cgroups": cgroups,
-        "links": len(os.listdir("/sys/class/net")),
+        "links": len([name for name in os.listdir("/sys/class/net") if instance in name]),
         "loop devices": len([name for name in os.listdir("/sys/block") if name.startswith("loop")
-                             and os.path.exists(f"/sys/block/{name}/loop/backing_file")]),
+                             and server.data in loop_file(name)]),
         "code files": sum(len(files) for _, _, files in os.walk(server.data + "/data/code")),
     }
 

@@ -54,7 +54,7 @@ static void test_timeout_keeps_the_slot(void **unused)
 
     assert_int_equal(state, LIFE_DOWN);
     assert_true(actions & LIFE_DO_FAIL);
-    assert_true(actions & LIFE_DO_FREEZE);
+    assert_true(actions & LIFE_DO_STOP);
     assert_false(actions & LIFE_DO_KILL);
 }
 
