@@ -7,7 +7,7 @@ tools/packages.sh build lint
 ninja -C build-lint
 status=0
 echo "== clang-format"
-git ls-files '*.c' '*.h' | xargs clang-format --dry-run -Werror || status=1
+tools/check-format.sh || status=1
 echo "== layers"
 tools/check-layers.py . || status=1
 echo "== clang-tidy"

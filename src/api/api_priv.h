@@ -10,8 +10,8 @@
  * returns false; what it was about to change is rolled back.
  */
 
-#include <pthread.h>
 #include <cjson/cJSON.h>
+#include <pthread.h>
 #include <stdint.h>
 
 #include "api/api.h"

@@ -7,10 +7,10 @@
 /*
  * Removing code nobody uses.
  *
- * A package is kept while a version (or the configuration served during an update) names it, and while an environment
- * or a waiting invocation runs it, which only the scheduler knows: it says so in api_collect(). An upload that no version
- * names yet is protected by the lock that its request holds (call_take_code()): no sweep runs meanwhile.
- * At start nothing runs, so only what versions name stays.
+ * A package is kept while a version (or the configuration served during an update) names it, and while an
+ * environment or a waiting invocation runs it, which only the scheduler knows: it says so in api_collect().
+ * An upload that no version names yet is protected by the lock that its request holds (call_take_code()): no
+ * sweep runs meanwhile. At start nothing runs, so only what versions name stays.
  */
 
 void collect_release(struct call *call)
@@ -57,7 +57,8 @@ static bool has(const struct digests *digests, size_t count, const char *sha256)
 }
 
 /* *ret_waiting: something unnamed is still in use, so that there will be more to do. */
-static int sweep(struct api *api, const char *const *in_use, size_t in_use_count, bool *ret_waiting, struct err *err)
+static int sweep(struct api *api, const char *const *in_use, size_t in_use_count, bool *ret_waiting,
+                 struct err *err)
 {
     struct digests digests = { 0 };
     int result = store_begin(api->store, err), ended;

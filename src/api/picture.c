@@ -220,9 +220,11 @@ static void judge_urls(struct function *function, const char *arn)
         struct fn_url *url = &function->urls[i];
         const struct fn_policy *policy = function_policy(function, url->qualifier);
         AUTO_BUF struct buf resource = BUF_INIT(512);
-        struct policy_question question = { .action = "lambda:InvokeFunctionUrl", .function_url_auth_type = "NONE" };
+        struct policy_question question = { .action = "lambda:InvokeFunctionUrl",
+                                            .function_url_auth_type = "NONE" };
 
-        (void)buf_printf(&resource, "%s%s%s", arn, url->qualifier ? ":" : "", url->qualifier ? url->qualifier : "");
+        (void)buf_printf(&resource, "%s%s%s", arn, url->qualifier ? ":" : "",
+                         url->qualifier ? url->qualifier : "");
         question.resource = resource.data;
         url->open = url->auth == URL_AUTH_NONE && policy && resource.data &&
                     policy_allows(policy->document, &question);

@@ -46,5 +46,6 @@ static inline void list_remove(struct list *node)
 #define list_entry(node, type, member) ((type *)(void *)((char *)(node)-offsetof(type, member)))
 #define list_each(at, head)            for (struct list *at = (head)->next; at != (head); at = at->next)
 /* The body may remove the node it is at. */
-#define list_each_safe(at, head) \
-    for (struct list *at = (head)->next, *at##_next = at->next; at != (head); at = at##_next, at##_next = at->next)
+#define list_each_safe(at, head)                                              \
+    for (struct list *at = (head)->next, *at##_next = at->next; at != (head); \
+         at = at##_next, at##_next = at->next)

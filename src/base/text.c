@@ -164,7 +164,8 @@ int text_base64_decode(const char *text, size_t len, struct buf *out)
                 return -EINVAL;
             pad += padding;
         }
-        bits = (uint32_t)digit[0] << 18 | (uint32_t)digit[1] << 12 | (uint32_t)digit[2] << 6 | (uint32_t)digit[3];
+        bits = (uint32_t)digit[0] << 18 | (uint32_t)digit[1] << 12 | (uint32_t)digit[2] << 6 |
+               (uint32_t)digit[3];
         *to++ = (char)(bits >> 16);
         if (pad < 2)
             *to++ = (char)(bits >> 8 & 255);

@@ -1,6 +1,7 @@
 #pragma once
 
-/* The socket between `irori serve` and irorid: each packet is one byte and carries a socket to a new launcher. */
+/* The socket between `irori serve` and irorid: each packet is one byte and carries a socket to a new
+ * launcher. */
 
 enum { CONTROL_EXIT_CONFIG = 78 }; /* EX_CONFIG: trying again will not help */
 

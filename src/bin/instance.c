@@ -57,8 +57,8 @@ static int lock_file(int dir_fd, const char *name, const char *busy, int *ret_fd
     }
 }
 
-/* "<id> <range>\n"; false when there is none yet. One that root has not written does not count: with another instance's id,
- * its environments would be swept. */
+/* "<id> <range>\n"; false when there is none yet. One that root has not written does not count: with another
+ * instance's id, its environments would be swept. */
 static bool read_identity(struct instance *instance)
 {
     AUTO_FD int fd = openat(instance->data_fd, "instance", O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
@@ -90,7 +90,8 @@ static int write_identity(const struct instance *instance, struct err *err)
 
     /* The folder is irorid's: whatever has that name is not written to. */
     (void)unlinkat(instance->data_fd, "instance.new", 0);
-    fd = openat(instance->data_fd, "instance.new", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
+    fd =
+        openat(instance->data_fd, "instance.new", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
     if (fd < 0 || write(fd, text, (size_t)len) != len || fsync(fd) < 0 ||
         renameat(instance->data_fd, "instance.new", instance->data_fd, "instance") < 0)
         return err_set(err, ERR_SYSTEM, errno, "instance file");
@@ -105,7 +106,8 @@ static int lock_range(struct instance *instance, struct err *err)
     (void)mkdir("/run/irori", 0755);
     for (unsigned i = 0; i < INSTANCE_RANGES; i++) {
         instance->range = (wanted + i) % INSTANCE_RANGES;
-        (void)snprintf(instance->range_path, sizeof instance->range_path, "/run/irori/range-%u", instance->range);
+        (void)snprintf(instance->range_path, sizeof instance->range_path, "/run/irori/range-%u",
+                       instance->range);
         if (lock_file(AT_FDCWD, instance->range_path, "taken", &instance->range_fd, err) == 0)
             return 0;
         if (err->code != ERR_CONFLICT)
@@ -164,7 +166,9 @@ static int give_file(const struct instance *instance, const char *name, struct e
         return 0;
     if (!S_ISREG(info.st_mode) || info.st_nlink != 1)
         return err_set(err, ERR_INVALID, 0, "'%s' is not an ordinary file of its own", name);
-    return fchown(fd, instance->uid, instance->gid) == 0 ? 0 : err_set(err, ERR_SYSTEM, errno, "owner of '%s'", name);
+    return fchown(fd, instance->uid, instance->gid) == 0
+               ? 0
+               : err_set(err, ERR_SYSTEM, errno, "owner of '%s'", name);
 }
 
 /* irorid owns DIR, its database, code and logs; the rest belongs to root. */
@@ -210,7 +214,8 @@ int instance_open(const char *dir, struct instance *ret_instance, struct err *er
     if (instance.data_fd < 0)
         return err_set(err, ERR_SYSTEM, errno, "data folder '%s'", dir);
     (void)snprintf(busy, sizeof busy, "another server uses '%.1000s'; stop it, or give another --data", dir);
-    if (lock_file(instance.data_fd, "lock", busy, &instance.lock_fd, err) < 0 || identify(&instance, err) < 0) {
+    if (lock_file(instance.data_fd, "lock", busy, &instance.lock_fd, err) < 0 ||
+        identify(&instance, err) < 0) {
         instance_close(&instance);
         return -EINVAL;
     }

@@ -1,8 +1,8 @@
 #pragma once
 
 /*
- * An instance is one data folder and the server that has it open. What the kernel shares among instances carries the
- * instance's id or comes from its user id range; both are kept in DIR/instance.
+ * An instance is one data folder and the server that has it open. What the kernel shares among instances
+ * carries the instance's id or comes from its user id range; both are kept in DIR/instance.
  *
  *   DIR/instance     "<id> <range>\n"
  *   DIR/lock         locked while a server runs

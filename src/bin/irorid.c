@@ -1,8 +1,8 @@
 /*
  * irorid: front door, control API, scheduling and state, without privileges.
  *
- * Started by `irori serve` as root with descriptors 3 (control), 4 (listener) and 5 (data folder); it opens what needs root, gives
- * root up for good, and only then reads its first byte from anybody.
+ * Started by `irori serve` as root with descriptors 3 (control), 4 (listener) and 5 (data folder); it opens
+ * what needs root, gives root up for good, and only then reads its first byte from anybody.
  */
 
 #include <errno.h>
@@ -37,7 +37,7 @@ enum {
     LISTENER_FD = 4,
     DATA_FD = 5,
     LOG_SEGMENT_BYTES = 8 << 20,
-    DRAIN_MS = 5000,        /* of a stop: for requests under way */
+    DRAIN_MS = 5000,                   /* of a stop: for requests under way */
     BIG_ALLOCATION_BYTES = 256 * 1024, /* from there on memory goes straight back */
     RUNTIMES_MAX = 32,
 };
@@ -142,7 +142,8 @@ static int drop_privileges(const struct daemon_options *options, struct err *err
         files.rlim_cur = files.rlim_max;
         (void)setrlimit(RLIMIT_NOFILE, &files);
     }
-    if (setgroups(0, NULL) < 0 || setresgid((gid_t)options->gid, (gid_t)options->gid, (gid_t)options->gid) < 0 ||
+    if (setgroups(0, NULL) < 0 ||
+        setresgid((gid_t)options->gid, (gid_t)options->gid, (gid_t)options->gid) < 0 ||
         setresuid((uid_t)options->uid, (uid_t)options->uid, (uid_t)options->uid) < 0 ||
         prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return err_set(err, ERR_SYSTEM, errno, "cannot give up root");
@@ -272,7 +273,8 @@ static int open_state(struct daemon_state *state, struct err *err)
 {
     const struct daemon_options *o = &state->options;
 
-    (void)snprintf(state->endpoint, sizeof state->endpoint, "http://127.0.0.1:%llu", (unsigned long long)o->port);
+    (void)snprintf(state->endpoint, sizeof state->endpoint, "http://127.0.0.1:%llu",
+                   (unsigned long long)o->port);
     state->api_config = (struct api_config){
         .region = o->region,
         .account = o->account_id,

@@ -27,8 +27,8 @@
 #include "bin/settings.h"
 
 enum {
-    STOP_MS = 9000,           /* a stop takes at most 10 s */
-    RESTARTS_MAX = 5,         /* within RESTART_WINDOW_US: then something is wrong for good */
+    STOP_MS = 9000,   /* a stop takes at most 10 s */
+    RESTARTS_MAX = 5, /* within RESTART_WINDOW_US: then something is wrong for good */
     RESTART_WINDOW_US = 10000000,
     ARGS_MAX = 192,
     FIRST_CHILD_FD = 3,
@@ -136,7 +136,8 @@ static void arguments_done(struct arguments *args)
 }
 
 /* In the child: fds become 3, 4, ...; everything else closes on exec. */
-static void exec_child(const struct server *server, const struct arguments *args, const int *fds, size_t fd_count)
+static void exec_child(const struct server *server, const struct arguments *args, const int *fds,
+                       size_t fd_count)
 {
     char path[4200];
     sigset_t none;
@@ -209,7 +210,8 @@ static bool start_irorid(struct server *server)
     return server->irorid > 0;
 }
 
-/* The folder that holds runtimes/: beside an installation's programs, or the source tree of a build folder. */
+/* The folder that holds runtimes/: beside an installation's programs, or the source tree of a build folder.
+ */
 static void find_share(const struct server *server, char *out, size_t size)
 {
     static const char *const places[] = { "/../share/irori", "/.." };
@@ -414,8 +416,9 @@ int serve_main(int argc, char **argv)
     if (result != 0)
         return result > 0 ? 0 : fail(&err);
     if (geteuid() != 0) {
-        (void)fprintf(stderr, "irori serve: must be run as root, because only root can make sandboxes (namespaces, "
-                              "mounts, cgroups); try: sudo irori serve\n");
+        (void)fprintf(stderr,
+                      "irori serve: must be run as root, because only root can make sandboxes (namespaces, "
+                      "mounts, cgroups); try: sudo irori serve\n");
         return 1;
     }
     log_init("irori", server.settings.debug ? LOG_DEBUG : LOG_INFO);
@@ -428,7 +431,8 @@ int serve_main(int argc, char **argv)
         instance_close(&server.instance);
         return fail(&err);
     }
-    log_info("listening on %s, data in %s, instance %s", server.settings.listen, server.settings.data, server.instance.id);
+    log_info("listening on %s, data in %s, instance %s", server.settings.listen, server.settings.data,
+             server.instance.id);
     result = run(&server);
     instance_close(&server.instance);
     settings_done(&server.settings);

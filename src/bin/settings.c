@@ -26,9 +26,9 @@ struct setting {
     bool flag_only; /* has no sense in the file */
 };
 
-#define TEXT(field)   TYPE_TEXT, offsetof(struct settings, field), sizeof(((struct settings *)0)->field), 0, 0
+#define TEXT(field)               TYPE_TEXT, offsetof(struct settings, field), sizeof(((struct settings *)0)->field), 0, 0
 #define NUMBER(field, min_, max_) TYPE_NUMBER, offsetof(struct settings, field), 0, (min_), (max_)
-#define SWITCH(field) TYPE_SWITCH, offsetof(struct settings, field), 0, 0, 0
+#define SWITCH(field)             TYPE_SWITCH, offsetof(struct settings, field), 0, 0, 0
 
 /* clang-format off */
 static const struct setting table[] = {
@@ -83,18 +83,20 @@ static const struct setting *find(const char *name, size_t len)
     return NULL;
 }
 
-static int set_number(struct settings *settings, const struct setting *setting, const char *value, struct err *err)
+static int set_number(struct settings *settings, const struct setting *setting, const char *value,
+                      struct err *err)
 {
     uint64_t number;
 
     if (!text_to_u64(value, strlen(value), setting->max, &number) || number < setting->min)
-        return err_set(err, ERR_INVALID, 0, "%s: '%s' is not a whole number from %llu to %llu", setting->name, value,
-                       (unsigned long long)setting->min, (unsigned long long)setting->max);
+        return err_set(err, ERR_INVALID, 0, "%s: '%s' is not a whole number from %llu to %llu", setting->name,
+                       value, (unsigned long long)setting->min, (unsigned long long)setting->max);
     memcpy((char *)settings + setting->offset, &number, sizeof number);
     return 0;
 }
 
-static int set_switch(struct settings *settings, const struct setting *setting, const char *value, struct err *err)
+static int set_switch(struct settings *settings, const struct setting *setting, const char *value,
+                      struct err *err)
 {
     bool on = !value || text_equal(value, "true") || text_equal(value, "yes") || text_equal(value, "1");
 
@@ -113,7 +115,8 @@ static int set(struct settings *settings, const struct setting *setting, const c
         return set_switch(settings, setting, value, err);
     case TYPE_LIST:
         if (settings->allow_host_count == SETTINGS_ALLOW_HOSTS_MAX)
-            return err_set(err, ERR_LIMIT, 0, "%s: at most %d of them", setting->name, SETTINGS_ALLOW_HOSTS_MAX);
+            return err_set(err, ERR_LIMIT, 0, "%s: at most %d of them", setting->name,
+                           SETTINGS_ALLOW_HOSTS_MAX);
         settings->allow_host[settings->allow_host_count] = strdup(value);
         if (!settings->allow_host[settings->allow_host_count])
             return err_set(err, ERR_SYSTEM, ENOMEM, "%s", setting->name);
@@ -140,7 +143,8 @@ static size_t trim(const char **text, size_t len)
     return len;
 }
 
-static int parse_line(struct settings *settings, const char *line, size_t len, unsigned number, struct err *err)
+static int parse_line(struct settings *settings, const char *line, size_t len, unsigned number,
+                      struct err *err)
 {
     const char *equal, *name = line, *value;
     const struct setting *setting;
@@ -158,8 +162,8 @@ static int parse_line(struct settings *settings, const char *line, size_t len, u
     name_len = trim(&name, (size_t)(equal - name));
     setting = find(name, name_len);
     if (!setting || setting->flag_only)
-        return err_set(err, ERR_INVALID, 0, "line %u: there is no setting '%.*s'; see irori serve --help", number,
-                       (int)(name_len < 64 ? name_len : 64), name);
+        return err_set(err, ERR_INVALID, 0, "line %u: there is no setting '%.*s'; see irori serve --help",
+                       number, (int)(name_len < 64 ? name_len : 64), name);
     copy = strndup(value, value_len);
     if (!copy)
         return err_set(err, ERR_SYSTEM, ENOMEM, "line %u", number);
@@ -213,7 +217,8 @@ static int read_flag(struct settings *settings, int argc, char **argv, int i, in
         return err_set(err, ERR_INVALID, 0, "'%s' is not a flag; see irori serve --help", name);
     setting = find(name + 2, len - 2);
     if (!setting)
-        return err_set(err, ERR_INVALID, 0, "there is no flag '%.*s'; see irori serve --help", (int)len, name);
+        return err_set(err, ERR_INVALID, 0, "there is no flag '%.*s'; see irori serve --help", (int)len,
+                       name);
     if (equal)
         return set(settings, setting, equal + 1, err);
     if (setting->type == TYPE_SWITCH)
@@ -246,12 +251,14 @@ static int check(const struct settings *settings, struct err *err)
     if (strlen(settings->account_id) != 12 || strspn(settings->account_id, "0123456789") != 12)
         return err_set(err, ERR_INVALID, 0, "account-id: '%s' is not 12 digits", settings->account_id);
     if (strspn(settings->region, "abcdefghijklmnopqrstuvwxyz0123456789-") != strlen(settings->region))
-        return err_set(err, ERR_INVALID, 0, "region: '%s' has other characters than a-z, 0-9 and '-'", settings->region);
+        return err_set(err, ERR_INVALID, 0, "region: '%s' has other characters than a-z, 0-9 and '-'",
+                       settings->region);
     if (settings->no_auth && !settings_is_loopback(host))
-        return err_set(err, ERR_DENIED, 0,
-                       "--no-auth is refused, because '%s' is not a loopback address: anybody could run code here. "
-                       "Listen on 127.0.0.1, or leave --no-auth out",
-                       host);
+        return err_set(
+            err, ERR_DENIED, 0,
+            "--no-auth is refused, because '%s' is not a loopback address: anybody could run code here. "
+            "Listen on 127.0.0.1, or leave --no-auth out",
+            host);
     return 0;
 }
 
@@ -287,20 +294,23 @@ void settings_print_help(void)
     }
 }
 
-int settings_split_listen(const char *listen, char *host, size_t host_size, unsigned *ret_port, struct err *err)
+int settings_split_listen(const char *listen, char *host, size_t host_size, unsigned *ret_port,
+                          struct err *err)
 {
     const char *colon = strrchr(listen, ':');
     const char *start = listen, *end = colon;
     uint64_t port;
 
     if (!colon || !text_to_u64(colon + 1, strlen(colon + 1), 65535, &port))
-        return err_set(err, ERR_INVALID, 0, "listen: write '%s' as HOST:PORT, for instance 127.0.0.1:9000", listen);
+        return err_set(err, ERR_INVALID, 0, "listen: write '%s' as HOST:PORT, for instance 127.0.0.1:9000",
+                       listen);
     if (*start == '[' && end > start && end[-1] == ']') {
         start++;
         end--;
     }
     if (end <= start || (size_t)(end - start) >= host_size)
-        return err_set(err, ERR_INVALID, 0, "listen: '%s' has no host; write for instance 127.0.0.1:9000", listen);
+        return err_set(err, ERR_INVALID, 0, "listen: '%s' has no host; write for instance 127.0.0.1:9000",
+                       listen);
     memcpy(host, start, (size_t)(end - start));
     host[end - start] = '\0';
     *ret_port = (unsigned)port;

@@ -3,8 +3,8 @@
 /*
  * Every setting once: one table makes the flags, the config file's names, their checks and their help.
  *
- * The config file has lines "name = value" and comments with '#'; names are the flags without "--". A flag wins over the file; a
- * repeatable setting of the file is added to by flags.
+ * The config file has lines "name = value" and comments with '#'; names are the flags without "--". A flag
+ * wins over the file; a repeatable setting of the file is added to by flags.
  */
 
 #include <stdbool.h>
@@ -30,13 +30,15 @@ struct settings {
 
 /** Defaults. */
 void settings_init(struct settings *settings);
-/** Reads argv[first..]; --config's file first. Returns 0, 1 when --help was asked for and printed, or negative with err set. */
+/** Reads argv[first..]; --config's file first. Returns 0, 1 when --help was asked for and printed, or
+ * negative with err set. */
 int settings_read(struct settings *settings, int argc, char **argv, int first, struct err *err);
 /** Reads a config file's text. Exposed for its test and fuzz target. */
 int settings_parse_file(struct settings *settings, const char *text, size_t len, struct err *err);
 void settings_print_help(void);
 /** Splits HOST:PORT or [V6]:PORT. Returns 0 or -EINVAL. */
-int settings_split_listen(const char *listen, char *host, size_t host_size, unsigned *ret_port, struct err *err);
+int settings_split_listen(const char *listen, char *host, size_t host_size, unsigned *ret_port,
+                          struct err *err);
 /** True for 127.0.0.0/8, ::1 and localhost. */
 bool settings_is_loopback(const char *host);
 void settings_done(struct settings *settings);

@@ -244,13 +244,10 @@ static int install_python(struct install *install, struct err *err)
 
 static int install_node(struct install *install, struct err *err)
 {
-    const char *arguments[MAX_ARGUMENTS] = {
-        "npm",        "install",   "--prefix",          install->temporary,
-        "--no-audit", "--no-fund", "--no-package-lock", "--omit=dev",
-        /* Else a registry out of reach is tried for many minutes. */
-        "--fetch-timeout=30000", "--fetch-retries=1",
-        NULL
-    };
+    const char *arguments[MAX_ARGUMENTS] = { "npm", "install", "--prefix", install->temporary, "--no-audit",
+                                             "--no-fund", "--no-package-lock", "--omit=dev",
+                                             /* Else a registry out of reach is tried for many minutes. */
+                                             "--fetch-timeout=30000", "--fetch-retries=1", NULL };
     size_t count = 10;
     int result;
 

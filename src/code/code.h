@@ -37,8 +37,8 @@ struct code_package {
  * be read and ERR_DENIED for one that holds what a package may not hold. */
 enum code_status code_add(int dir_fd, const void *archive, size_t len, struct code_package *ret_package,
                           struct err *err);
-/** Removes what is not in keep (an array of hex digests), and temporary leftovers. The caller sees to it that no
- * code_add() has made a package that keep does not name yet. */
+/** Removes what is not in keep (an array of hex digests), and temporary leftovers. The caller sees to it that
+ * no code_add() has made a package that keep does not name yet. */
 int code_sweep(int dir_fd, const char *const *keep, size_t keep_count, struct err *err);
 /** Opens the kept archive for reading; negative errno when there is none. */
 int code_open_archive(int dir_fd, const char *sha256_hex);

@@ -1,4 +1,5 @@
-/* Irori's own paths, for its command line: /_irori/environments, /_irori/runtimes, /_irori/functions/{name}/logs. */
+/* Irori's own paths, for its command line: /_irori/environments, /_irori/runtimes,
+ * /_irori/functions/{name}/logs. */
 
 #include <stdlib.h>
 #include <string.h>
@@ -29,16 +30,18 @@ bool admin_is_route(const struct http_request *request)
 {
     struct http_slice name;
 
-    return http_slice_equal(request->path, "/_irori/environments") || http_slice_equal(request->path, "/_irori/runtimes") ||
-           is_logs(request->path, &name);
+    return http_slice_equal(request->path, "/_irori/environments") ||
+           http_slice_equal(request->path, "/_irori/runtimes") || is_logs(request->path, &name);
 }
 
-static uint64_t number_query(const struct http_request *request, const char *name, uint64_t standard, uint64_t max)
+static uint64_t number_query(const struct http_request *request, const char *name, uint64_t standard,
+                             uint64_t max)
 {
     char text[32];
     uint64_t value;
 
-    if (door_query(request, name, text, sizeof text) <= 0 || !text_to_u64(text, strlen(text), UINT64_MAX, &value))
+    if (door_query(request, name, text, sizeof text) <= 0 ||
+        !text_to_u64(text, strlen(text), UINT64_MAX, &value))
         return standard;
     return value < max ? value : max;
 }
@@ -61,7 +64,8 @@ static void logs_work(uv_work_t *work)
 {
     struct logs_job *job = work->data;
 
-    job->result = logs_read(job->door->config.logs_fd, job->name, job->cursor, job->tail, job->max, &job->out, &job->err);
+    job->result = logs_read(job->door->config.logs_fd, job->name, job->cursor, job->tail, job->max, &job->out,
+                            &job->err);
 }
 
 static void logs_after(uv_work_t *work, int status)
@@ -79,7 +83,8 @@ static void logs_after(uv_work_t *work, int status)
     door_job_done(door);
 }
 
-static void reply_logs(struct door *door, struct http_exchange *x, const char *request_id, struct http_slice name)
+static void reply_logs(struct door *door, struct http_exchange *x, const char *request_id,
+                       struct http_slice name)
 {
     const struct http_request *request = http_exchange_request(x);
     struct logs_job *job = name.len <= 64 ? calloc(1, sizeof *job) : NULL;

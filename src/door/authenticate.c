@@ -57,8 +57,8 @@ bool door_authenticate(struct door *door, struct http_exchange *x, struct door_a
             no_auth_principal(door, &ret_auth->principal);
         return true;
     }
-    status = sigv4_verify(&signed_request, &expect, door->config.credentials, &ret_auth->principal, ret_auth->message,
-                          sizeof ret_auth->message);
+    status = sigv4_verify(&signed_request, &expect, door->config.credentials, &ret_auth->principal,
+                          ret_auth->message, sizeof ret_auth->message);
     if (status == SIGV4_OK)
         return true;
     (void)snprintf(ret_auth->code, sizeof ret_auth->code, "%s", sigv4_status_code(status));

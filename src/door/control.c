@@ -19,7 +19,7 @@ struct job {
     char *method, *path, *query, *host; /* owned, NUL-terminated */
     struct api_response response;
     struct function *pictures[API_MAX_CHANGED]; /* counted */
-    char *file; /* contents of response.file_fd, owned */
+    char *file;                                 /* contents of response.file_fd, owned */
     size_t file_len;
 };
 
@@ -35,7 +35,8 @@ static void read_file(struct job *job)
 
     job->file = size >= 0 ? malloc((size_t)size + 1) : NULL;
     while (job->file && job->file_len < (size_t)size) {
-        got = pread(job->response.file_fd, job->file + job->file_len, (size_t)size - job->file_len, (off_t)job->file_len);
+        got = pread(job->response.file_fd, job->file + job->file_len, (size_t)size - job->file_len,
+                    (off_t)job->file_len);
         if (got <= 0)
             break;
         job->file_len += (size_t)got;
@@ -77,15 +78,17 @@ static void reply(struct job *job)
     if (response->body.len > 0 || job->file)
         size = snprintf(headers, sizeof headers, "Content-Type: %s\r\n",
                         response->content_type ? response->content_type : "application/json");
-    size += snprintf(headers + size, sizeof headers - (size_t)size, "x-amzn-RequestId: %s\r\n", job->request_id);
+    size +=
+        snprintf(headers + size, sizeof headers - (size_t)size, "x-amzn-RequestId: %s\r\n", job->request_id);
     if (*response->error_type)
-        size += snprintf(headers + size, sizeof headers - (size_t)size, "x-amzn-ErrorType: %s\r\n", response->error_type);
+        size += snprintf(headers + size, sizeof headers - (size_t)size, "x-amzn-ErrorType: %s\r\n",
+                         response->error_type);
     if (job->file && response->status == 200) {
         http_reply(job->x, 200, headers, (size_t)size, job->file, job->file_len, free, job->file);
         job->file = NULL;
     } else {
-        http_reply(job->x, response->status, headers, (size_t)size, response->body.data ? response->body.data : "",
-                   response->body.len, NULL, NULL);
+        http_reply(job->x, response->status, headers, (size_t)size,
+                   response->body.data ? response->body.data : "", response->body.len, NULL, NULL);
     }
 }
 
@@ -271,7 +274,8 @@ void control_collect(struct door *door)
     collect->work.data = collect;
     collect->door = door;
     collect->in_use = sched_code_in_use(door->config.sched, &collect->count);
-    if (!collect->in_use || uv_queue_work(door->config.loop, &collect->work, collect_work, after_collect) < 0) {
+    if (!collect->in_use ||
+        uv_queue_work(door->config.loop, &collect->work, collect_work, after_collect) < 0) {
         sched_code_free(collect->in_use, collect->count);
         free(collect);
         return;

@@ -59,8 +59,9 @@ static void on_too_large(struct http_exchange *x, void *ctx)
             operation = "InvokeFunction";
         else if (http_slice_equal(request->method, "PUT"))
             operation = "UpdateFunctionCode";
-        len = snprintf(body, sizeof body, "{\"message\":\"Request must be smaller than %zu bytes for the %s operation\"}",
-                       limit, operation);
+        len = snprintf(body, sizeof body,
+                       "{\"message\":\"Request must be smaller than %zu bytes for the %s operation\"}", limit,
+                       operation);
     }
     http_reply_close(x, 413, headers, (size_t)size, body, (size_t)len);
 }
@@ -70,7 +71,8 @@ static void reply_health(const struct door *door, struct http_exchange *x)
     bool ready = sched_ready(door->config.sched);
     const char *body = ready ? "{\"status\":\"ready\"}\n" : "{\"status\":\"starting\"}\n";
 
-    http_reply(x, ready ? 200 : 503, "Content-Type: application/json\r\n", 32, body, strlen(body), NULL, NULL);
+    http_reply(x, ready ? 200 : 503, "Content-Type: application/json\r\n", 32, body, strlen(body), NULL,
+               NULL);
 }
 
 static void on_request(struct http_exchange *x, void *ctx)

@@ -1,8 +1,8 @@
 #pragma once
 
 /*
- * The front door: one HTTP server for the Lambda API, Invoke, function URLs and Irori's own few paths under /_irori/.
- * Runs on the loop thread; the control API and large signatures go to workers.
+ * The front door: one HTTP server for the Lambda API, Invoke, function URLs and Irori's own few paths under
+ * /_irori/. Runs on the loop thread; the control API and large signatures go to workers.
  */
 
 #include <stdbool.h>

@@ -15,8 +15,8 @@
 struct door {
     struct door_config config;
     struct http_server *server;
-    char *machine; /* JSON of READY; NULL until then */
-    unsigned jobs; /* on workers */
+    char *machine;     /* JSON of READY; NULL until then */
+    unsigned jobs;     /* on workers */
     uv_timer_t second; /* drives control_collect() */
     bool closing, server_freed, timer_closed, collecting;
     void (*on_closed)(void *ctx);
@@ -28,7 +28,7 @@ enum { DOOR_PAYLOAD_MAX_BYTES = 6291456, DOOR_TRACE_MAX_BYTES = 256 };
 /* authenticate.c */
 struct door_auth {
     struct principal principal;
-    char code[64];     /* "" when authenticated */
+    char code[64]; /* "" when authenticated */
     char message[1024];
 };
 /** Fills ret_auth; code is the error to answer with 403. */
@@ -43,8 +43,8 @@ void reply_denied(struct http_exchange *x, const char *request_id, const struct 
                   const char *action, const char *resource);
 /** The caller's X-Amzn-Trace-Id when it is well formed, else a new one. */
 void door_trace_id(const struct http_request *request, char out[DOOR_TRACE_MAX_BYTES]);
-/** First value of a query parameter, percent-decoded. Returns 1, 0 when it is absent (out is untouched then), or -EINVAL when
- * it is longer than size - 1 or badly encoded. */
+/** First value of a query parameter, percent-decoded. Returns 1, 0 when it is absent (out is untouched then),
+ * or -EINVAL when it is longer than size - 1 or badly encoded. */
 int door_query(const struct http_request *request, const char *name, char *out, size_t size);
 
 /* invoke.c */
@@ -53,8 +53,10 @@ bool invoke_is_route(const struct http_request *request, struct http_slice *ret_
 void invoke_handle(struct door *door, struct http_exchange *x, struct http_slice name);
 
 /* url.c */
-/** True when the request is for a function URL, by host or by /_irori/url/; then *ret_url_id and *ret_path are set. */
-bool url_is_route(const struct http_request *request, struct http_slice *ret_url_id, struct http_slice *ret_path);
+/** True when the request is for a function URL, by host or by /_irori/url/; then *ret_url_id and *ret_path
+ * are set. */
+bool url_is_route(const struct http_request *request, struct http_slice *ret_url_id,
+                  struct http_slice *ret_path);
 void url_handle(struct door *door, struct http_exchange *x, struct http_slice url_id, struct http_slice path);
 
 /* control.c */

@@ -44,11 +44,12 @@ static void reply_result(struct invoke *invoke, const struct sched_result *resul
 {
     AUTO_BUF struct buf headers = BUF_INIT(16384);
 
-    (void)buf_printf(&headers,
-                     "Content-Type: application/json\r\nX-Amz-Executed-Version: %s\r\nx-amzn-RequestId: %s\r\n"
-                     "X-Amzn-Trace-Id: %s\r\n%s",
-                     result->executed_version, invoke->request_id, invoke->trace_id,
-                     result->outcome == SCHED_FUNCTION_ERROR ? "X-Amz-Function-Error: Unhandled\r\n" : "");
+    (void)buf_printf(
+        &headers,
+        "Content-Type: application/json\r\nX-Amz-Executed-Version: %s\r\nx-amzn-RequestId: %s\r\n"
+        "X-Amzn-Trace-Id: %s\r\n%s",
+        result->executed_version, invoke->request_id, invoke->trace_id,
+        result->outcome == SCHED_FUNCTION_ERROR ? "X-Amz-Function-Error: Unhandled\r\n" : "");
     if (result->log_tail) {
         (void)buf_puts(&headers, "X-Amz-Log-Result: ");
         (void)text_base64_encode(result->log_tail, result->log_tail_len, &headers);
@@ -68,7 +69,8 @@ static void on_done(const struct sched_result *result, void *ctx)
         reply_result(invoke, result);
         break;
     case SCHED_THROTTLED:
-        reply_error(invoke->x, invoke->request_id, "TooManyRequestsException", "Rate Exceeded.", result->reason);
+        reply_error(invoke->x, invoke->request_id, "TooManyRequestsException", "Rate Exceeded.",
+                    result->reason);
         break;
     case SCHED_UNAVAILABLE:
         (void)snprintf(message, sizeof message, "An error occurred and the request cannot be processed. %.*s",
@@ -86,7 +88,8 @@ struct options {
     struct buf client_context;
 };
 
-static void copy_header(const struct http_request *request, const char *name, const char *standard, char *out, size_t size)
+static void copy_header(const struct http_request *request, const char *name, const char *standard, char *out,
+                        size_t size)
 {
     const struct http_slice *value = http_request_header(request, name);
 
@@ -110,7 +113,8 @@ static const char *read_client_context(const struct http_request *request, struc
     (void)buf_append(&encoded, value->at, value->len);
     padding = (4 - value->len % 4) % 4; /* SDKs leave it out at times */
     (void)buf_append(&encoded, "===", padding);
-    if (text_base64_decode(encoded.data, encoded.len, out) < 0 || !out->data || !json_valid(out->data, out->len, NULL))
+    if (text_base64_decode(encoded.data, encoded.len, out) < 0 || !out->data ||
+        !json_valid(out->data, out->len, NULL))
         return "Client context must be a valid Base64-encoded JSON object.";
     for (size_t i = 0; i < out->len; i++) {
         if ((unsigned char)out->data[i] < 0x20)
@@ -135,10 +139,11 @@ static bool check_options(struct http_exchange *x, const char *request_id, const
     char message[256];
 
     if (!known(options->type, types)) {
-        (void)snprintf(message, sizeof message,
-                       "1 validation error detected: Value '%s' at 'invocationType' failed to satisfy constraint: "
-                       "Member must satisfy enum value set: [Event, RequestResponse, DryRun]",
-                       options->type);
+        (void)snprintf(
+            message, sizeof message,
+            "1 validation error detected: Value '%s' at 'invocationType' failed to satisfy constraint: "
+            "Member must satisfy enum value set: [Event, RequestResponse, DryRun]",
+            options->type);
         reply_error(x, request_id, "ValidationException", message, NULL);
         return false;
     }
@@ -152,7 +157,8 @@ static bool check_options(struct http_exchange *x, const char *request_id, const
     }
     if (strcmp(options->type, "Event") == 0) {
         reply_error(x, request_id, "InvalidParameterValueException",
-                    "InvocationType Event is not supported by Irori yet, because an accepted event must survive a crash. "
+                    "InvocationType Event is not supported by Irori yet, because an accepted event must "
+                    "survive a crash. "
                     "Use RequestResponse.",
                     NULL);
         return false;
@@ -169,16 +175,18 @@ static bool check_payload(struct http_exchange *x, const char *request_id)
     if (request->body_len == 0 || json_valid(request->body, request->body_len, &at))
         return true;
     if (at >= request->body_len)
-        (void)snprintf(message, sizeof message,
-                       "Could not parse request body into json: Could not parse payload into json: Unexpected "
-                       "end-of-input at byte %zu",
-                       at);
+        (void)snprintf(
+            message, sizeof message,
+            "Could not parse request body into json: Could not parse payload into json: Unexpected "
+            "end-of-input at byte %zu",
+            at);
     else
-        (void)snprintf(message, sizeof message,
-                       "Could not parse request body into json: Could not parse payload into json: Unexpected character "
-                       "(code %u) at byte %zu: expected a valid value (JSON String, Number, Array, Object or token "
-                       "'null', 'true' or 'false')",
-                       (unsigned)(unsigned char)request->body[at], at);
+        (void)snprintf(
+            message, sizeof message,
+            "Could not parse request body into json: Could not parse payload into json: Unexpected character "
+            "(code %u) at byte %zu: expected a valid value (JSON String, Number, Array, Object or token "
+            "'null', 'true' or 'false')",
+            (unsigned)(unsigned char)request->body[at], at);
     reply_error(x, request_id, "InvalidRequestContentException", message, NULL);
     return false;
 }
@@ -191,13 +199,14 @@ struct target {
     char arn[320];
 };
 
-static void reply_not_found(struct door *door, struct http_exchange *x, const char *request_id, const struct target *target)
+static void reply_not_found(struct door *door, struct http_exchange *x, const char *request_id,
+                            const struct target *target)
 {
     const struct api_config *config = door->config.api_config;
     char message[640];
 
-    (void)snprintf(message, sizeof message, "Function not found: arn:aws:lambda:%s:%s:function:%s:%s", config->region,
-                   config->account, target->reference.name,
+    (void)snprintf(message, sizeof message, "Function not found: arn:aws:lambda:%s:%s:function:%s:%s",
+                   config->region, config->account, target->reference.name,
                    *target->reference.qualifier ? target->reference.qualifier : "$LATEST");
     reply_error(x, request_id, "ResourceNotFoundException", message, NULL);
 }
@@ -211,8 +220,8 @@ static struct fn_version *choose_version(const struct function *function, const 
     return function_version(function, *qualifier ? qualifier : NULL);
 }
 
-static bool resolve(struct door *door, struct http_exchange *x, const char *request_id, struct http_slice name,
-                    struct target *target)
+static bool resolve(struct door *door, struct http_exchange *x, const char *request_id,
+                    struct http_slice name, struct target *target)
 {
     const struct http_request *request = http_exchange_request(x);
     AUTO_BUF struct buf decoded = BUF_INIT(2048);
@@ -221,30 +230,35 @@ static bool resolve(struct door *door, struct http_exchange *x, const char *requ
 
     if (text_percent_decode(name.at, name.len, false, &decoded) < 0 || !decoded.data ||
         strlen(decoded.data) != decoded.len) {
-        reply_error(x, request_id, "ValidationException", "The function name is not properly percent-encoded", NULL);
+        reply_error(x, request_id, "ValidationException", "The function name is not properly percent-encoded",
+                    NULL);
         return false;
     }
     /* One that cannot be read must not stand for $LATEST. */
     if (door_query(request, "Qualifier", qualifier, sizeof qualifier) < 0) {
         reply_error(x, request_id, "ValidationException",
-                    "1 validation error detected: Value at 'qualifier' failed to satisfy constraint: Member must have length "
+                    "1 validation error detected: Value at 'qualifier' failed to satisfy constraint: Member "
+                    "must have length "
                     "less than or equal to 128",
                     NULL);
         return false;
     }
-    if (!api_resolve(door->config.api_config, API_NAME_FN256, decoded.data, qualifier, &target->reference, &failure)) {
+    if (!api_resolve(door->config.api_config, API_NAME_FN256, decoded.data, qualifier, &target->reference,
+                     &failure)) {
         char headers[256];
-        int size = snprintf(headers, sizeof headers,
-                            "Content-Type: application/json\r\nx-amzn-RequestId: %s\r\nx-amzn-ErrorType: %s\r\n",
-                            request_id, failure.error_type);
+        int size =
+            snprintf(headers, sizeof headers,
+                     "Content-Type: application/json\r\nx-amzn-RequestId: %s\r\nx-amzn-ErrorType: %s\r\n",
+                     request_id, failure.error_type);
 
-        http_reply(x, failure.status, headers, (size_t)size, failure.body.data ? failure.body.data : "", failure.body.len,
-                   NULL, NULL);
+        http_reply(x, failure.status, headers, (size_t)size, failure.body.data ? failure.body.data : "",
+                   failure.body.len, NULL, NULL);
         buf_done(&failure.body);
         return false;
     }
     buf_done(&failure.body);
-    target->function = sched_find_function(door->config.sched, target->reference.name, strlen(target->reference.name));
+    target->function =
+        sched_find_function(door->config.sched, target->reference.name, strlen(target->reference.name));
     target->version = target->function ? choose_version(target->function, target->reference.qualifier) : NULL;
     if (target->function)
         (void)snprintf(target->arn, sizeof target->arn, "%s%s%s", target->function->arn,
@@ -257,7 +271,9 @@ static bool authorize(struct http_exchange *x, const char *request_id, const str
 {
     const char *qualifier = *target->reference.qualifier ? target->reference.qualifier : NULL;
     const struct fn_policy *policy = target->function ? function_policy(target->function, qualifier) : NULL;
-    struct policy_question question = { .principal = principal, .action = "lambda:InvokeFunction", .resource = target->arn };
+    struct policy_question question = { .principal = principal,
+                                        .action = "lambda:InvokeFunction",
+                                        .resource = target->arn };
     char arn[640];
 
     if (principal->kind != PRINCIPAL_FUNCTION || policy_allows(policy ? policy->document : NULL, &question))
@@ -272,14 +288,16 @@ static bool check_state(struct http_exchange *x, const char *request_id, const s
 {
     if (function->pending) {
         reply_error(x, request_id, "ResourceConflictException",
-                    "The operation cannot be performed at this time. The function is currently in the following state: "
+                    "The operation cannot be performed at this time. The function is currently in the "
+                    "following state: "
                     "Pending",
                     NULL);
         return false;
     }
     if (function->failed) {
         reply_error(x, request_id, "ResourceConflictException",
-                    "The operation cannot be performed at this time. The function is currently in the following state: "
+                    "The operation cannot be performed at this time. The function is currently in the "
+                    "following state: "
                     "Failed",
                     NULL);
         return false;
@@ -287,12 +305,13 @@ static bool check_state(struct http_exchange *x, const char *request_id, const s
     return true;
 }
 
-static void start(struct door *door, struct http_exchange *x, const char *request_id, const struct target *target,
-                  const struct options *options)
+static void start(struct door *door, struct http_exchange *x, const char *request_id,
+                  const struct target *target, const struct options *options)
 {
     const struct http_request *request = http_exchange_request(x);
     struct invoke *invoke = calloc(1, sizeof *invoke);
-    struct blob *event = request->body_len > 0 ? blob_new(request->body, request->body_len) : blob_new("{}", 2);
+    struct blob *event =
+        request->body_len > 0 ? blob_new(request->body, request->body_len) : blob_new("{}", 2);
     struct sched_request wanted = {
         .function = target->function,
         .version = target->version,

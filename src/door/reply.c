@@ -13,7 +13,8 @@
 void reply_json(struct http_exchange *x, int status, const char *request_id, const char *json, size_t len)
 {
     char headers[128];
-    int size = snprintf(headers, sizeof headers, "Content-Type: application/json\r\nx-amzn-RequestId: %s\r\n", request_id);
+    int size = snprintf(headers, sizeof headers, "Content-Type: application/json\r\nx-amzn-RequestId: %s\r\n",
+                        request_id);
 
     http_reply(x, status, headers, (size_t)size, json, len, NULL, NULL);
 }
@@ -27,9 +28,10 @@ void reply_error(struct http_exchange *x, const char *request_id, const char *ex
 
     api_error_body(exception, message, reason, &body);
     size = snprintf(headers, sizeof headers,
-                    "Content-Type: application/json\r\nx-amzn-RequestId: %s\r\nx-amzn-ErrorType: %s\r\n", request_id,
-                    exception);
-    http_reply(x, api_error_status(exception), headers, (size_t)size, body.data ? body.data : "", body.len, NULL, NULL);
+                    "Content-Type: application/json\r\nx-amzn-RequestId: %s\r\nx-amzn-ErrorType: %s\r\n",
+                    request_id, exception);
+    http_reply(x, api_error_status(exception), headers, (size_t)size, body.data ? body.data : "", body.len,
+               NULL, NULL);
 }
 
 void reply_denied(struct http_exchange *x, const char *request_id, const struct principal *principal,
@@ -37,10 +39,11 @@ void reply_denied(struct http_exchange *x, const char *request_id, const struct 
 {
     char message[1024];
 
-    (void)snprintf(message, sizeof message,
-                   "User: %s is not authorized to perform: %s on resource: %s because no identity-based policy allows "
-                   "the %s action",
-                   principal->arn, action, resource, action);
+    (void)snprintf(
+        message, sizeof message,
+        "User: %s is not authorized to perform: %s on resource: %s because no identity-based policy allows "
+        "the %s action",
+        principal->arn, action, resource, action);
     reply_error(x, request_id, "AccessDeniedException", message, NULL);
 }
 

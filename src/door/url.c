@@ -13,11 +13,16 @@
 #include "model/function.h"
 #include "sched/sched.h"
 
-enum { URL_ID_BYTES = 32, HEADERS_MAX_BYTES = 64 * 1024, EVENT_MAX_BYTES = DOOR_PAYLOAD_MAX_BYTES + HEADERS_MAX_BYTES };
+enum {
+    URL_ID_BYTES = 32,
+    HEADERS_MAX_BYTES = 64 * 1024,
+    EVENT_MAX_BYTES = DOOR_PAYLOAD_MAX_BYTES + HEADERS_MAX_BYTES
+};
 
 static const char path_prefix[] = "/_irori/url/";
 
-bool url_is_route(const struct http_request *request, struct http_slice *ret_url_id, struct http_slice *ret_path)
+bool url_is_route(const struct http_request *request, struct http_slice *ret_url_id,
+                  struct http_slice *ret_path)
 {
     static const char mark[] = ".lambda-url.";
     struct http_slice host = request->host, path = request->path;
@@ -37,15 +42,16 @@ bool url_is_route(const struct http_request *request, struct http_slice *ret_url
     while (used + ret_url_id->len < path.len && ret_url_id->at[ret_url_id->len] != '/')
         ret_url_id->len++;
     used += ret_url_id->len;
-    *ret_path = used < path.len ? (struct http_slice){ path.at + used, path.len - used } : (struct http_slice){ "/", 1 };
+    *ret_path = used < path.len ? (struct http_slice){ path.at + used, path.len - used }
+                                : (struct http_slice){ "/", 1 };
     return true;
 }
 
 /* One request to a function URL; freed when it was answered. */
 struct url_call {
     struct http_exchange *x;
-    const struct fn_cors *cors;  /* of the picture below */
-    struct function *picture;    /* counted, for cors */
+    const struct fn_cors *cors; /* of the picture below */
+    struct function *picture;   /* counted, for cors */
     char request_id[UUID_BYTES];
     char trace_id[DOOR_TRACE_MAX_BYTES];
 };
@@ -63,7 +69,8 @@ static void add_own_headers(const struct url_call *call, struct buf *headers)
 
     if (call->cors && origin)
         url_cors_headers(call->cors, origin->at, origin->len, false, headers);
-    (void)buf_printf(headers, "x-amzn-RequestId: %s\r\nX-Amzn-Trace-Id: %s\r\n", call->request_id, call->trace_id);
+    (void)buf_printf(headers, "x-amzn-RequestId: %s\r\nX-Amzn-Trace-Id: %s\r\n", call->request_id,
+                     call->trace_id);
 }
 
 static void reply_text(struct url_call *call, int status, const char *error_type, const char *body)
@@ -94,8 +101,8 @@ static void reply_answer(struct url_call *call, const struct sched_result *resul
         reply_text(call, 502, NULL, "Internal Server Error");
     } else {
         add_own_headers(call, &answer.headers);
-        http_reply(call->x, answer.status, answer.headers.data, answer.headers.len, answer.body, answer.body_len, NULL,
-                   NULL);
+        http_reply(call->x, answer.status, answer.headers.data, answer.headers.len, answer.body,
+                   answer.body_len, NULL, NULL);
     }
     url_answer_done(&answer);
 }
@@ -113,7 +120,8 @@ static void on_done(const struct sched_result *result, void *ctx)
         reply_text(call, 502, NULL, "Internal Server Error");
         break;
     case SCHED_THROTTLED:
-        (void)snprintf(body, sizeof body, "{\"Reason\":\"%s\",\"Type\":\"User\",\"message\":\"Rate Exceeded.\"}",
+        (void)snprintf(body, sizeof body,
+                       "{\"Reason\":\"%s\",\"Type\":\"User\",\"message\":\"Rate Exceeded.\"}",
                        result->reason);
         reply_text(call, 429, "TooManyRequestsException", body);
         break;
@@ -161,7 +169,8 @@ static bool authorize(struct door *door, struct url_call *call, const struct fn_
         reply_error(call->x, call->request_id, ret_auth->code, ret_auth->message, NULL);
         return false;
     }
-    if (ret_auth->principal.kind != PRINCIPAL_FUNCTION || (policy && policy_allows(policy->document, &question)))
+    if (ret_auth->principal.kind != PRINCIPAL_FUNCTION ||
+        (policy && policy_allows(policy->document, &question)))
         return true;
     reply_forbidden(call);
     return false;
@@ -213,7 +222,8 @@ static struct blob *build_event(struct door *door, struct url_call *call, const 
     return blob;
 }
 
-static void dispatch(struct door *door, struct url_call *call, const struct fn_url *url, struct http_slice path)
+static void dispatch(struct door *door, struct url_call *call, const struct fn_url *url,
+                     struct http_slice path)
 {
     struct door_auth auth;
     struct fn_version *version = version_of(call->picture, url);
@@ -264,7 +274,8 @@ void url_handle(struct door *door, struct http_exchange *x, struct http_slice ur
     call->x = x;
     id_uuid(call->request_id);
     door_trace_id(http_exchange_request(x), call->trace_id);
-    function = url_id.len == URL_ID_BYTES ? sched_find_url(door->config.sched, url_id.at, url_id.len, &index) : NULL;
+    function =
+        url_id.len == URL_ID_BYTES ? sched_find_url(door->config.sched, url_id.at, url_id.len, &index) : NULL;
     if (!function) {
         reply_text(call, 403, "AccessDeniedException", "{\"Message\":null}");
         call_free(call);

@@ -357,7 +357,8 @@ static int structured_body(struct url_answer *answer, const struct members *memb
 static int structured_answer(struct url_answer *answer, const struct members *members)
 {
     if (read_status(members->status, &answer->status) < 0 ||
-        structured_headers(answer, members->headers, default_type) < 0 || structured_cookies(answer, members->cookies) < 0)
+        structured_headers(answer, members->headers, default_type) < 0 ||
+        structured_cookies(answer, members->cookies) < 0)
         return -EINVAL;
     return structured_body(answer, members);
 }
@@ -373,7 +374,8 @@ static int prelude_answer(struct url_answer *answer, const char *prelude, size_t
         return -EINVAL;
     json_skip_space(&reader);
     answer->status = 200;
-    if (reader.at < reader.end || (!is_null(members.status) && read_status(members.status, &answer->status) < 0) ||
+    if (reader.at < reader.end ||
+        (!is_null(members.status) && read_status(members.status, &answer->status) < 0) ||
         structured_headers(answer, members.headers, stream_type) < 0)
         return -EINVAL;
     return structured_cookies(answer, members.cookies);

@@ -28,11 +28,12 @@ struct http_server_config {
     uint64_t idle_timeout_ms;  /* between requests; 0 = never */
     uint64_t head_timeout_ms;  /* first byte of a request to the end of its head; 0 = never; beyond: 408 */
     uint64_t body_timeout_ms;  /* without progress in a body, or in writing an answer; 0 = never */
-    size_t linger_bytes;       /* to read and throw away after an early answer, so that its reader gets it; 0 = 256 KiB */
-    size_t max_connections;    /* further ones are accepted and closed with 503; 0 = no limit */
-    bool date_header;          /* add Date */
-    /* Keep a small answer back while the request behind it has already come and is not answered yet: both leave in one write.
-     * For peers that do not wait for the one before they can go on with the other. */
+    size_t linger_bytes; /* to read and throw away after an early answer, so that its reader gets it; 0 = 256
+                            KiB */
+    size_t max_connections; /* further ones are accepted and closed with 503; 0 = no limit */
+    bool date_header;       /* add Date */
+    /* Keep a small answer back while the request behind it has already come and is not answered yet: both
+     * leave in one write. For peers that do not wait for the one before they can go on with the other. */
     bool join_answers;
 
     /** The largest body to accept for this head (x's request has no body yet). Called once a request, before

@@ -59,7 +59,7 @@ struct conn {
     struct http_parser parser;
 
     struct buf held; /* whole answers kept back, see join_answers */
-    struct buf out; /* unsent head, and a copied body */
+    struct buf out;  /* unsent head, and a copied body */
     size_t out_at;
     const char *body; /* unsent, borrowed */
     size_t body_len;

@@ -51,7 +51,8 @@ struct fn_alias {
 
 struct fn_cors {
     bool allow_credentials;
-    char **allow_origins, **allow_methods, **allow_headers, **expose_headers; /* NULL-terminated, owned; NULL when absent */
+    char **allow_origins, **allow_methods, **allow_headers,
+        **expose_headers; /* NULL-terminated, owned; NULL when absent */
     unsigned max_age_s;
 };
 
@@ -59,8 +60,8 @@ struct fn_url {
     char *url_id;    /* 32 characters of [a-z0-9] */
     char *qualifier; /* alias name, or NULL: $LATEST */
     enum url_auth auth;
-    bool streaming; /* InvokeMode RESPONSE_STREAM */
-    bool open;      /* AuthType NONE, and the resource policy lets anybody in */
+    bool streaming;       /* InvokeMode RESPONSE_STREAM */
+    bool open;            /* AuthType NONE, and the resource policy lets anybody in */
     struct fn_cors *cors; /* NULL when absent */
 };
 
@@ -71,12 +72,12 @@ struct fn_policy {
 
 struct function {
     unsigned refs;
-    uint64_t sequence; /* of the store's change; the loop ignores an older picture */
-    char *name, *arn;  /* unqualified ARN */
-    bool deleted;      /* a picture that only says: gone */
-    bool pending;      /* State Pending: Invoke answers 409 */
-    bool failed;       /* State Failed */
-    char *state_reason; /* "" unless failed */
+    uint64_t sequence;        /* of the store's change; the loop ignores an older picture */
+    char *name, *arn;         /* unqualified ARN */
+    bool deleted;             /* a picture that only says: gone */
+    bool pending;             /* State Pending: Invoke answers 409 */
+    bool failed;              /* State Failed */
+    char *state_reason;       /* "" unless failed */
     int reserved_concurrency; /* -1: none */
 
     struct fn_version *latest;

@@ -14,11 +14,11 @@
 #include "http/server.h"
 
 enum {
-    PAYLOAD_MAX_BYTES = 6291556,            /* 6 MiB + 100: invoke spec, section 2 */
-    SMALL_BODY_MAX_BYTES = 64 * 1024,       /* of calls that carry none or an error */
-    CAUSE_BODY_MAX_BYTES = 1024 * 1024,     /* of an error that is parsed: a tree takes many times the text */
-    HEADER_MAX_BYTES = 1536 * 1024,         /* the X-Ray cause alone may be 1 MiB long */
-    LINGER_BYTES = 64 << 20,                /* of a response that is too large: its sender shall read the 413 */
+    PAYLOAD_MAX_BYTES = 6291556,        /* 6 MiB + 100: invoke spec, section 2 */
+    SMALL_BODY_MAX_BYTES = 64 * 1024,   /* of calls that carry none or an error */
+    CAUSE_BODY_MAX_BYTES = 1024 * 1024, /* of an error that is parsed: a tree takes many times the text */
+    HEADER_MAX_BYTES = 1536 * 1024,     /* the X-Ray cause alone may be 1 MiB long */
+    LINGER_BYTES = 64 << 20,            /* of a response that is too large: its sender shall read the 413 */
     CONNECTIONS_MAX = 16,
     BACKLOG = 16,
     ID_MAX_BYTES = 64,
@@ -60,9 +60,10 @@ static void reply_transition(struct http_exchange *x, enum runtime_state from, e
 {
     char message[256];
 
-    (void)snprintf(message, sizeof message,
-                   "State transition from %s to %s failed for runtime. Error: State transition is not allowed",
-                   runtime_state_name(from), runtime_call_target(call));
+    (void)snprintf(
+        message, sizeof message,
+        "State transition from %s to %s failed for runtime. Error: State transition is not allowed",
+        runtime_state_name(from), runtime_call_target(call));
     reply_error(x, 403, "InvalidStateTransition", message);
 }
 
@@ -71,8 +72,8 @@ static void send_event(struct runtime_api *api)
     struct http_exchange *x = api->next;
 
     api->next = NULL;
-    http_reply(x, 200, api->event_headers.data, api->event_headers.len, api->event_body->data, api->event_body->len,
-               blob_release, blob_ref(api->event_body));
+    http_reply(x, 200, api->event_headers.data, api->event_headers.len, api->event_body->data,
+               api->event_body->len, blob_release, blob_ref(api->event_body));
 }
 
 static void handle_next(struct runtime_api *api, struct http_exchange *x)
@@ -95,7 +96,8 @@ void runtime_map_error_type(const char *value, size_t len, char *out)
 {
     static const char *const roots[] = { "Runtime.", "Function." };
 
-    (void)snprintf(out, 128, "%s", len >= 9 && memcmp(value, "Function.", 9) == 0 ? "Function.Unknown" : "Runtime.Unknown");
+    (void)snprintf(out, 128, "%s",
+                   len >= 9 && memcmp(value, "Function.", 9) == 0 ? "Function.Unknown" : "Runtime.Unknown");
     if (len == 0 || len > 127) {
         if (len == 0)
             out[0] = '\0';
@@ -131,8 +133,10 @@ static const struct http_slice *trailer(const struct http_request *request, cons
     return NULL;
 }
 
-/* A stream that broke off says so in its trailers; the error replaces what was sent (Runtime API spec, 2.2). */
-static void apply_trailers(const struct http_request *request, struct runtime_result *result, struct buf *decoded)
+/* A stream that broke off says so in its trailers; the error replaces what was sent (Runtime API spec, 2.2).
+ */
+static void apply_trailers(const struct http_request *request, struct runtime_result *result,
+                           struct buf *decoded)
 {
     const struct http_slice *type = trailer(request, "Lambda-Runtime-Function-Error-Type");
     const struct http_slice *body = trailer(request, "Lambda-Runtime-Function-Error-Body");
@@ -172,7 +176,8 @@ static void outstanding_done(struct runtime_api *api)
 }
 
 /* True when the call may go on; else it was answered. */
-static bool check_id(struct runtime_api *api, struct http_exchange *x, struct http_slice id, enum runtime_call call)
+static bool check_id(struct runtime_api *api, struct http_exchange *x, struct http_slice id,
+                     enum runtime_call call)
 {
     if (api->state == RUNTIME_RUNNING && http_slice_equal(id, api->request_id))
         return true;
@@ -214,7 +219,8 @@ static void strip_error_cause(struct runtime_result *result, char **ret_owned)
 
     if (!text_equal_nocase(result->content_type, result->content_type_len, special))
         return;
-    json = result->body_len <= CAUSE_BODY_MAX_BYTES ? cJSON_ParseWithLength(result->body, result->body_len) : NULL;
+    json = result->body_len <= CAUSE_BODY_MAX_BYTES ? cJSON_ParseWithLength(result->body, result->body_len)
+                                                    : NULL;
     if (cJSON_IsObject(json)) {
         cJSON_DeleteItemFromObjectCaseSensitive(json, "errorCause");
         *ret_owned = cJSON_PrintUnformatted(json);
@@ -253,7 +259,15 @@ static void handle_init_error(struct runtime_api *api, struct http_exchange *x)
     reply_ok(x);
 }
 
-enum route { ROUTE_UNKNOWN, ROUTE_NEXT, ROUTE_RESPONSE, ROUTE_ERROR, ROUTE_INIT_ERROR, ROUTE_PING, ROUTE_METHOD };
+enum route {
+    ROUTE_UNKNOWN,
+    ROUTE_NEXT,
+    ROUTE_RESPONSE,
+    ROUTE_ERROR,
+    ROUTE_INIT_ERROR,
+    ROUTE_PING,
+    ROUTE_METHOD
+};
 
 static bool take(struct http_slice *path, const char *text)
 {
@@ -332,7 +346,8 @@ static void on_request(struct http_exchange *x, void *ctx)
     }
 }
 
-/* Only the answer that is awaited may be large, and only once at a time: a sandbox must not fill our memory. */
+/* Only the answer that is awaited may be large, and only once at a time: a sandbox must not fill our memory.
+ */
 static size_t body_limit(struct http_exchange *x, void *ctx)
 {
     struct runtime_api *api = ctx;
@@ -402,7 +417,8 @@ struct runtime_api *runtime_api_new(uv_loop_t *loop, int listener, const struct 
         .max_headers = 64,
         .linger_bytes = LINGER_BYTES,
         .max_connections = CONNECTIONS_MAX,
-        .join_answers = true, /* a result's 202 leaves with the next event, when the client asked for both at once */
+        .join_answers =
+            true, /* a result's 202 leaves with the next event, when the client asked for both at once */
         .body_limit = body_limit,
         .on_too_large = on_too_large,
         .on_request = on_request,

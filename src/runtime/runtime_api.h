@@ -1,10 +1,11 @@
 #pragma once
 
 /*
- * The Runtime API that one environment's processes see at AWS_LAMBDA_RUNTIME_API. Every byte from there is hostile.
+ * The Runtime API that one environment's processes see at AWS_LAMBDA_RUNTIME_API. Every byte from there is
+ * hostile.
  *
- * Knows no scheduler: it checks order and form, keeps the invocation that is outstanding, and tells its owner what the
- * runtime did. An object serves one process generation; a restart gets a new one.
+ * Knows no scheduler: it checks order and form, keeps the invocation that is outstanding, and tells its owner
+ * what the runtime did. An object serves one process generation; a restart gets a new one.
  */
 
 #include <stdbool.h>
@@ -17,11 +18,12 @@
 struct blob;
 struct runtime_api;
 
-/* What an invocation's `next` answer carries. Texts are borrowed and must be header-safe (no control characters). */
+/* What an invocation's `next` answer carries. Texts are borrowed and must be header-safe (no control
+ * characters). */
 struct runtime_event {
     const char *request_id;
     uint64_t deadline_wall_ms;
-    const char *function_arn; /* as addressed by the caller */
+    const char *function_arn;     /* as addressed by the caller */
     const char *trace_id;         /* NULL or "": left out, likewise the next ones */
     const char *client_context;   /* JSON text */
     const char *cognito_identity; /* JSON text */
@@ -30,11 +32,11 @@ struct runtime_event {
 };
 
 enum runtime_outcome {
-    RUNTIME_OK,         /* /response */
-    RUNTIME_FAILED,     /* /error: body is the runtime's */
-    RUNTIME_TOO_LARGE,  /* over 6 MiB + 100 */
-    RUNTIME_TRUNCATED,  /* the connection ended inside the body */
-    RUNTIME_BAD_MODE,   /* Lambda-Runtime-Function-Response-Mode is neither absent nor "streaming" */
+    RUNTIME_OK,        /* /response */
+    RUNTIME_FAILED,    /* /error: body is the runtime's */
+    RUNTIME_TOO_LARGE, /* over 6 MiB + 100 */
+    RUNTIME_TRUNCATED, /* the connection ended inside the body */
+    RUNTIME_BAD_MODE,  /* Lambda-Runtime-Function-Response-Mode is neither absent nor "streaming" */
 };
 
 /* Borrowed, valid during the call. */
@@ -61,10 +63,11 @@ struct runtime_api *runtime_api_new(uv_loop_t *loop, int listener, const struct 
 struct runtime_api *runtime_api_free(struct runtime_api *api);
 /** A connection made by the launcher for a cloned runtime that already waits in `next`. fd: taken. */
 int runtime_api_adopt_parked(struct runtime_api *api, int fd);
-/** Hands out an invocation: at once when the runtime waits in `next`, else when it asks. Strings and body are copied
- * or referenced. Returns 0, -EBUSY when one is outstanding, -ENOMEM. */
+/** Hands out an invocation: at once when the runtime waits in `next`, else when it asks. Strings and body are
+ * copied or referenced. Returns 0, -EBUSY when one is outstanding, -ENOMEM. */
 int runtime_api_deliver(struct runtime_api *api, const struct runtime_event *event);
 enum runtime_state runtime_api_state(const struct runtime_api *api);
 
-/** Header value → errorType rule of the invoke spec, section 3; out has at least 128 bytes. Exposed for its test. */
+/** Header value → errorType rule of the invoke spec, section 3; out has at least 128 bytes. Exposed for its
+ * test. */
 void runtime_map_error_type(const char *value, size_t len, char *out);

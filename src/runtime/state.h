@@ -1,8 +1,8 @@
 #pragma once
 
 /*
- * The runtime's side of the Runtime API as a state machine (spec: Runtime API, "Runtime state machine"): which call
- * is allowed when, and the names that its errors carry. No I/O.
+ * The runtime's side of the Runtime API as a state machine (spec: Runtime API, "Runtime state machine"):
+ * which call is allowed when, and the names that its errors carry. No I/O.
  */
 
 #include <stdbool.h>
@@ -28,8 +28,8 @@ enum runtime_call {
     RUNTIME_CALL_COUNT
 };
 
-/** Moves *state. Returns false, and leaves it, when the call is not allowed: 403 InvalidStateTransition from *state to
- * runtime_call_target(call). */
+/** Moves *state. Returns false, and leaves it, when the call is not allowed: 403 InvalidStateTransition from
+ * *state to runtime_call_target(call). */
 bool runtime_step(enum runtime_state *state, enum runtime_call call);
 /** Names as in the error message of the spec; static storage. */
 const char *runtime_state_name(enum runtime_state state);

@@ -150,8 +150,9 @@ static void on_runtime_result(const struct runtime_result *result, void *ctx)
     }
     switch (result->outcome) {
     case RUNTIME_OK:
-        env->invocation->has_prelude = text_equal_nocase(result->content_type, result->content_type_len,
-                                                         "application/vnd.awslambda.http-integration-response");
+        env->invocation->has_prelude =
+            text_equal_nocase(result->content_type, result->content_type_len,
+                              "application/vnd.awslambda.http-integration-response");
         answer(env, SCHED_OK, "success", "", result->body, result->body_len);
         break;
     case RUNTIME_FAILED:
@@ -199,7 +200,8 @@ static uint64_t linger_ms(const struct env *env)
 {
     const struct sched_config *config = &env->sched->config;
 
-    return config->freeze_after_ms < config->idle_timeout_ms ? config->freeze_after_ms : config->idle_timeout_ms;
+    return config->freeze_after_ms < config->idle_timeout_ms ? config->freeze_after_ms
+                                                             : config->idle_timeout_ms;
 }
 
 static void arm_idle(struct env *env, bool down)
@@ -294,7 +296,8 @@ static void log_init_report(struct env *env, const char *phase, const char *stat
     env_log_end_line(env);
     log = env_log_platform(env);
     from = log->len;
-    report_init_failed(version_of(env), phase, status, error_type, clock_us() - env->init_begun_us, clock_wall_ms(), log);
+    report_init_failed(version_of(env), phase, status, error_type, clock_us() - env->init_begun_us,
+                       clock_wall_ms(), log);
     env_log_written(env, from);
     env_log_flush(env);
 }
@@ -307,7 +310,8 @@ static void exit_failure(struct env *env, const char *request_id)
         env->max_memory_bytes = (uint64_t)version_of(env)->memory_mb << 20;
 }
 
-/* The invocation cannot go on: answers the caller according to the event. before: the state in which it came. */
+/* The invocation cannot go on: answers the caller according to the event. before: the state in which it came.
+ */
 static void fail(struct env *env, enum life_state before, enum life_event event)
 {
     const char *id = env->invocation->request_id;
@@ -346,7 +350,8 @@ static void complete_after_result(struct env *env, enum life_event event)
     if (event == LIFE_ON_EXITED) {
         exit_failure(env, env->invocation->request_id);
         env->invocation->status = "failure";
-        (void)snprintf(env->invocation->error_type, sizeof env->invocation->error_type, "%s", env->failure.type);
+        (void)snprintf(env->invocation->error_type, sizeof env->invocation->error_type, "%s",
+                       env->failure.type);
         complete(env, false, env->failure.message);
         return;
     }
@@ -376,7 +381,8 @@ static void init_failed(struct env *env, enum life_state before, enum life_event
     }
     sched_env_started(env);
     if (event == LIFE_ON_LOST)
-        sched_start_failed(env->pool, &(struct failure){ "Sandbox.Failure", "The launcher was lost" }, WIRE_FAIL_SYSTEM);
+        sched_start_failed(env->pool, &(struct failure){ "Sandbox.Failure", "The launcher was lost" },
+                           WIRE_FAIL_SYSTEM);
 }
 
 static void init_done(struct env *env)
@@ -422,7 +428,8 @@ static void release(struct env *env)
     uv_close((uv_handle_t *)&env->timer, on_timer_closed);
 }
 
-static void act_on_invocation(struct env *env, unsigned actions, enum life_state before, enum life_event event)
+static void act_on_invocation(struct env *env, unsigned actions, enum life_state before,
+                              enum life_event event)
 {
     if (actions & LIFE_DO_INIT_DONE)
         init_done(env);
@@ -499,8 +506,8 @@ static void log_init_start(struct env *env)
     struct buf *log = env_log_platform(env);
     size_t from = log->len;
 
-    report_init_start(version_of(env), env->sched->config.region, env->state == LIFE_STARTING ? "init" : "invoke",
-                      clock_wall_ms(), log);
+    report_init_start(version_of(env), env->sched->config.region,
+                      env->state == LIFE_STARTING ? "init" : "invoke", clock_wall_ms(), log);
     env_log_written(env, from);
 }
 
@@ -620,8 +627,8 @@ static int make_identity(struct env *env)
     text_hex(random, sizeof random, hex);
     clock_format(now, "%Y/%m/%d", date, sizeof date);
     (void)snprintf(env->stream, sizeof env->stream, "%s/[%.20s]%s", date, version->version, hex);
-    if (credentials_issue(config->credentials, version->role, version->function_name, now + KEY_LIFE_MS, &env->key,
-                          &err) < 0)
+    if (credentials_issue(config->credentials, version->role, version->function_name, now + KEY_LIFE_MS,
+                          &env->key, &err) < 0)
         return -ENOMEM;
     env->has_key = true;
     env->replace_wall_ms = now + KEY_LIFE_MS - KEY_SPARE_MS;

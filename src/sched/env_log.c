@@ -1,6 +1,6 @@
 /*
- * What an environment's processes write, and what the platform writes between: whole lines, in order, in one buffer that
- * goes to the log file in one write.
+ * What an environment's processes write, and what the platform writes between: whole lines, in order, in one
+ * buffer that goes to the log file in one write.
  */
 
 #include <errno.h>

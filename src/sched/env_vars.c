@@ -61,13 +61,15 @@ static void add_overridable(struct env_vars *vars, bool *failed, const char *run
     add(vars, failed, "TZ", ":UTC");
     add(vars, failed, "LANG", "en_US.UTF-8");
     add(vars, failed, "PATH", "%s/usr/local/bin:/usr/bin/:/bin:/opt/bin", al2 ? "" : "/var/lang/bin:");
-    add(vars, failed, "LD_LIBRARY_PATH", "%s/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib",
+    add(vars, failed, "LD_LIBRARY_PATH",
+        "%s/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib",
         al2 ? "" : "/var/lang/lib:");
     if (text_starts(runtime, "nodejs")) {
         const char *major = runtime + strlen("nodejs");
 
         add(vars, failed, "NODE_PATH",
-            "/opt/nodejs/node%.*s/node_modules:/opt/nodejs/node_modules:/var/runtime/node_modules:/var/runtime:/var/task",
+            "/opt/nodejs/node%.*s/node_modules:/opt/nodejs/node_modules:/var/runtime/node_modules:/var/"
+            "runtime:/var/task",
             (int)strcspn(major, "."), major);
     } else if (text_starts(runtime, "python")) {
         add(vars, failed, "PYTHONPATH", "/var/runtime");
@@ -106,18 +108,31 @@ static void add_platform(struct env_vars *vars, bool *failed, const struct env_v
     if (version->log_format == LOG_FORMAT_JSON) {
         add(vars, failed, "AWS_LAMBDA_LOG_FORMAT", "JSON");
         add(vars, failed, "AWS_LAMBDA_LOG_LEVEL", "%s",
-            version->application_log_level && *version->application_log_level ? version->application_log_level : "INFO");
+            version->application_log_level && *version->application_log_level ? version->application_log_level
+                                                                              : "INFO");
     }
 }
 
 static bool reserved(const char *name)
 {
     static const char *const names[] = {
-        "AWS_DEFAULT_REGION", "AWS_REGION", "AWS_EXECUTION_ENV", "AWS_LAMBDA_FUNCTION_NAME",
-        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "AWS_LAMBDA_FUNCTION_VERSION", "AWS_LAMBDA_INITIALIZATION_TYPE",
-        "AWS_LAMBDA_LOG_GROUP_NAME", "AWS_LAMBDA_LOG_STREAM_NAME", "AWS_ACCESS_KEY", "AWS_ACCESS_KEY_ID",
-        "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_LAMBDA_RUNTIME_API", "LAMBDA_TASK_ROOT",
-        "LAMBDA_RUNTIME_DIR", "AWS_LAMBDA_MAX_CONCURRENCY",
+        "AWS_DEFAULT_REGION",
+        "AWS_REGION",
+        "AWS_EXECUTION_ENV",
+        "AWS_LAMBDA_FUNCTION_NAME",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+        "AWS_LAMBDA_FUNCTION_VERSION",
+        "AWS_LAMBDA_INITIALIZATION_TYPE",
+        "AWS_LAMBDA_LOG_GROUP_NAME",
+        "AWS_LAMBDA_LOG_STREAM_NAME",
+        "AWS_ACCESS_KEY",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_LAMBDA_RUNTIME_API",
+        "LAMBDA_TASK_ROOT",
+        "LAMBDA_RUNTIME_DIR",
+        "AWS_LAMBDA_MAX_CONCURRENCY",
     };
 
     if (name[0] == '_')

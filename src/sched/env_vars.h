@@ -19,7 +19,7 @@ struct env_vars_input {
 
 /* Owned. */
 struct env_vars {
-    char **env;  /* "NAME=value", count of them */
+    char **env; /* "NAME=value", count of them */
     size_t count;
     char **argv;
     size_t argc;

@@ -13,7 +13,8 @@ void failure_plain(struct failure *failure, const char *type, const char *reques
 {
     (void)snprintf(failure->type, sizeof failure->type, "%s", type);
     if (request_id && *request_id)
-        (void)snprintf(failure->message, sizeof failure->message, "RequestId: %s Error: %s", request_id, text);
+        (void)snprintf(failure->message, sizeof failure->message, "RequestId: %s Error: %s", request_id,
+                       text);
     else
         (void)snprintf(failure->message, sizeof failure->message, "Error: %s", text);
 }
@@ -37,11 +38,21 @@ void failure_too_large(struct failure *failure)
 static const char *signal_name(int number)
 {
     static const char *const names[] = {
-        [SIGHUP] = "hangup", [SIGINT] = "interrupt", [SIGQUIT] = "quit", [SIGILL] = "illegal instruction",
-        [SIGTRAP] = "trace/breakpoint trap", [SIGABRT] = "aborted", [SIGBUS] = "bus error",
-        [SIGFPE] = "floating point exception", [SIGKILL] = "killed", [SIGUSR1] = "user defined signal 1",
-        [SIGSEGV] = "segmentation fault", [SIGUSR2] = "user defined signal 2", [SIGPIPE] = "broken pipe",
-        [SIGALRM] = "alarm clock", [SIGTERM] = "terminated",
+        [SIGHUP] = "hangup",
+        [SIGINT] = "interrupt",
+        [SIGQUIT] = "quit",
+        [SIGILL] = "illegal instruction",
+        [SIGTRAP] = "trace/breakpoint trap",
+        [SIGABRT] = "aborted",
+        [SIGBUS] = "bus error",
+        [SIGFPE] = "floating point exception",
+        [SIGKILL] = "killed",
+        [SIGUSR1] = "user defined signal 1",
+        [SIGSEGV] = "segmentation fault",
+        [SIGUSR2] = "user defined signal 2",
+        [SIGPIPE] = "broken pipe",
+        [SIGALRM] = "alarm clock",
+        [SIGTERM] = "terminated",
     };
 
     if (number > 0 && (size_t)number < sizeof names / sizeof *names)
@@ -56,7 +67,8 @@ static void exec_failure(struct failure *failure, const char *request_id, const 
 
     /* What a start script of the managed runtimes would exit with. */
     if (has_wrapper && !provided) {
-        (void)snprintf(text, sizeof text, "Runtime exited with error: exit status %d", exited->value == ENOENT ? 127 : 126);
+        (void)snprintf(text, sizeof text, "Runtime exited with error: exit status %d",
+                       exited->value == ENOENT ? 127 : 126);
         failure_plain(failure, "Runtime.ExitError", request_id, text);
         return;
     }
@@ -72,8 +84,8 @@ static void exec_failure(struct failure *failure, const char *request_id, const 
     failure_plain(failure, "Runtime.InvalidEntrypoint", request_id, text);
 }
 
-void failure_exit(struct failure *failure, const char *request_id, const struct wire_exited *exited, int provided,
-                  int has_wrapper)
+void failure_exit(struct failure *failure, const char *request_id, const struct wire_exited *exited,
+                  int provided, int has_wrapper)
 {
     char text[128];
     const char *name;

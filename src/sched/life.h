@@ -18,12 +18,12 @@
 #include <stdbool.h>
 
 enum life_state {
-    LIFE_STARTING,   /* the launcher was asked */
-    LIFE_INIT,       /* the runtime process runs and has not asked for work yet */
-    LIFE_IDLE,       /* waits in `next` */
-    LIFE_FROZEN,     /* the same, without CPU */
-    LIFE_BUSY,       /* has an invocation */
-    LIFE_RESPONDED,  /* has posted its result; the invoke phase ends with `next` */
+    LIFE_STARTING,  /* the launcher was asked */
+    LIFE_INIT,      /* the runtime process runs and has not asked for work yet */
+    LIFE_IDLE,      /* waits in `next` */
+    LIFE_FROZEN,    /* the same, without CPU */
+    LIFE_BUSY,      /* has an invocation */
+    LIFE_RESPONDED, /* has posted its result; the invoke phase ends with `next` */
     LIFE_DOWN,
     LIFE_RESTARTING, /* has an invocation; the launcher was asked for a new process */
     LIFE_REINIT,     /* has an invocation; the new process has not asked for work yet */
@@ -51,28 +51,28 @@ enum life_event {
 enum life_action {
     LIFE_DO_STOP_TIMER = 1 << 0,
     LIFE_DO_THAW = 1 << 1,
-    LIFE_DO_RESTART = 1 << 2,       /* ask the launcher for a new process in the same slot */
-    LIFE_DO_LIMIT_CPU = 1 << 3,     /* INIT is over */
-    LIFE_DO_INIT_DONE = 1 << 4,     /* an INIT outside an invocation succeeded */
-    LIFE_DO_DELIVER = 1 << 5,       /* hand the invocation to the runtime */
-    LIFE_DO_ANSWER = 1 << 6,        /* tell the caller the result */
-    LIFE_DO_COMPLETE = 1 << 7,      /* the invoke phase is over: END and REPORT */
-    LIFE_DO_FAIL = 1 << 8,          /* answer the caller with the event's error, then as COMPLETE */
-    LIFE_DO_INIT_FAILED = 1 << 9,   /* an INIT outside an invocation failed */
-    LIFE_DO_ARM_INIT = 1 << 10,     /* timer: INIT's limit */
-    LIFE_DO_ARM_INVOKE = 1 << 11,   /* timer: the function's timeout */
-    LIFE_DO_ARM_LINGER = 1 << 12,   /* timer: until freezing */
-    LIFE_DO_ARM_IDLE = 1 << 13,     /* timer: the rest of the idle life */
-    LIFE_DO_STOP = 1 << 14, /* ask the launcher to end the processes; slot and /tmp stay */
+    LIFE_DO_RESTART = 1 << 2,     /* ask the launcher for a new process in the same slot */
+    LIFE_DO_LIMIT_CPU = 1 << 3,   /* INIT is over */
+    LIFE_DO_INIT_DONE = 1 << 4,   /* an INIT outside an invocation succeeded */
+    LIFE_DO_DELIVER = 1 << 5,     /* hand the invocation to the runtime */
+    LIFE_DO_ANSWER = 1 << 6,      /* tell the caller the result */
+    LIFE_DO_COMPLETE = 1 << 7,    /* the invoke phase is over: END and REPORT */
+    LIFE_DO_FAIL = 1 << 8,        /* answer the caller with the event's error, then as COMPLETE */
+    LIFE_DO_INIT_FAILED = 1 << 9, /* an INIT outside an invocation failed */
+    LIFE_DO_ARM_INIT = 1 << 10,   /* timer: INIT's limit */
+    LIFE_DO_ARM_INVOKE = 1 << 11, /* timer: the function's timeout */
+    LIFE_DO_ARM_LINGER = 1 << 12, /* timer: until freezing */
+    LIFE_DO_ARM_IDLE = 1 << 13,   /* timer: the rest of the idle life */
+    LIFE_DO_STOP = 1 << 14,       /* ask the launcher to end the processes; slot and /tmp stay */
     LIFE_DO_FREEZE = 1 << 15,
-    LIFE_DO_KILL = 1 << 16,         /* ask the launcher to end it and clean the slot */
-    LIFE_DO_POOL = 1 << 17,         /* it can take an invocation again: offer it to the scheduler */
-    LIFE_DO_UNPOOL = 1 << 18,       /* it no longer can */
-    LIFE_DO_RELEASE = 1 << 19,      /* forget it */
+    LIFE_DO_KILL = 1 << 16,    /* ask the launcher to end it and clean the slot */
+    LIFE_DO_POOL = 1 << 17,    /* it can take an invocation again: offer it to the scheduler */
+    LIFE_DO_UNPOOL = 1 << 18,  /* it no longer can */
+    LIFE_DO_RELEASE = 1 << 19, /* forget it */
 };
 
-/** Moves *state by one event. Returns true and sets *ret_actions; false when the state knows no such event, and then
- * nothing has changed. */
+/** Moves *state by one event. Returns true and sets *ret_actions; false when the state knows no such event,
+ * and then nothing has changed. */
 bool life_step(enum life_state *state, enum life_event event, unsigned *ret_actions);
 
 /** True for states that hold an invocation. */

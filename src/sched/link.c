@@ -1,5 +1,6 @@
 /*
- * The socket to the launcher: encodes, queues what does not fit, decodes, and hands each message to its environment.
+ * The socket to the launcher: encodes, queues what does not fit, decodes, and hands each message to its
+ * environment.
  */
 
 #include <cjson/cJSON.h>
@@ -159,7 +160,7 @@ static void lose(struct link *link)
     if (!sched->stopping)
         log_error("the launcher is gone, and every environment with it; waiting for another one");
     HASH_ITER(hh, sched->envs, env, next)
-        env_lost(env);
+    env_lost(env);
 }
 
 /* False when there is nothing more to read now. */

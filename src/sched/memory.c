@@ -12,7 +12,7 @@
 #include "sched/sched_priv.h"
 
 enum {
-    ENV_SAMPLE_US = 500000,    /* memory.stat costs tens of microseconds */
+    ENV_SAMPLE_US = 500000, /* memory.stat costs tens of microseconds */
     SCHED_SAMPLE_US = 50000,
     FIRST_ESTIMATE_BYTES = 32 << 20,
 };

@@ -71,8 +71,7 @@ static bool has_version(const struct function *picture, const struct fn_version 
 
 static void evict_idle(struct pool *pool)
 {
-    list_each_safe(at, &pool->idle)
-        env_evict(list_entry(at, struct env, pool_node));
+    list_each_safe(at, &pool->idle) env_evict(list_entry(at, struct env, pool_node));
 }
 
 static void refresh_pools(struct sched *sched, const struct entry *entry)
@@ -139,7 +138,8 @@ const struct function *sched_find_function(const struct sched *sched, const char
     return entry ? entry->picture : NULL;
 }
 
-const struct function *sched_find_url(const struct sched *sched, const char *url_id, size_t len, size_t *ret_url_index)
+const struct function *sched_find_url(const struct sched *sched, const char *url_id, size_t len,
+                                      size_t *ret_url_index)
 {
     struct url_entry *url = NULL;
     char lower[33];

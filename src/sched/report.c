@@ -79,8 +79,8 @@ void report_runtime_version(const struct fn_version *version, const char *region
                      (unsigned long long)hash[3]);
 }
 
-void report_init_start(const struct fn_version *version, const char *region, const char *phase, uint64_t wall_ms,
-                       struct buf *out)
+void report_init_start(const struct fn_version *version, const char *region, const char *phase,
+                       uint64_t wall_ms, struct buf *out)
 {
     AUTO_BUF struct buf name = BUF_INIT(128), arn = BUF_INIT(256);
 
@@ -88,7 +88,8 @@ void report_init_start(const struct fn_version *version, const char *region, con
     if (!name.data || !arn.data)
         return;
     if (!is_json(version)) {
-        (void)buf_printf(out, "INIT_START Runtime Version: %s\tRuntime Version ARN: %s\n", name.data, arn.data);
+        (void)buf_printf(out, "INIT_START Runtime Version: %s\tRuntime Version ARN: %s\n", name.data,
+                         arn.data);
         return;
     }
     if (!wanted(version, "INFO"))
@@ -103,12 +104,12 @@ void report_init_start(const struct fn_version *version, const char *region, con
     json_end(out);
 }
 
-void report_init_failed(const struct fn_version *version, const char *phase, const char *status, const char *error_type,
-                        uint64_t duration_us, uint64_t wall_ms, struct buf *out)
+void report_init_failed(const struct fn_version *version, const char *phase, const char *status,
+                        const char *error_type, uint64_t duration_us, uint64_t wall_ms, struct buf *out)
 {
     if (!is_json(version)) {
-        (void)buf_printf(out, "INIT_REPORT Init Duration: %.2f ms\tPhase: %s\tStatus: %s", (double)duration_us / 1000,
-                         phase, status);
+        (void)buf_printf(out, "INIT_REPORT Init Duration: %.2f ms\tPhase: %s\tStatus: %s",
+                         (double)duration_us / 1000, phase, status);
         if (*error_type)
             (void)buf_printf(out, "\tError Type: %s", error_type);
         (void)buf_putc(out, '\n');
@@ -124,7 +125,8 @@ void report_init_failed(const struct fn_version *version, const char *phase, con
     json_end(out);
 }
 
-void report_init_done(const struct fn_version *version, uint64_t duration_us, uint64_t wall_ms, struct buf *out)
+void report_init_done(const struct fn_version *version, uint64_t duration_us, uint64_t wall_ms,
+                      struct buf *out)
 {
     if (!is_json(version) || !wanted(version, "DEBUG"))
         return;
@@ -144,7 +146,8 @@ void report_init_done(const struct fn_version *version, uint64_t duration_us, ui
 void report_start(const struct report *report, struct buf *out)
 {
     if (!is_json(report->version)) {
-        (void)buf_printf(out, "START RequestId: %s Version: %s\n", report->request_id, report->version->version);
+        (void)buf_printf(out, "START RequestId: %s Version: %s\n", report->request_id,
+                         report->version->version);
         return;
     }
     if (!wanted(report->version, "INFO"))
@@ -187,8 +190,8 @@ static void end_text(const struct report *report, struct buf *out)
                      "REPORT RequestId: %s\tDuration: %.2f ms\tBilled Duration: %llu ms\tMemory Size: %u MB\t"
                      "Max Memory Used: %u MB\t",
                      report->request_id, (double)report->duration_us / 1000,
-                     (unsigned long long)ceil_ms(report->duration_us + report->init_us), report->version->memory_mb,
-                     report->max_memory_mb);
+                     (unsigned long long)ceil_ms(report->duration_us + report->init_us),
+                     report->version->memory_mb, report->max_memory_mb);
     if (report->init_us > 0)
         (void)buf_printf(out, "Init Duration: %.2f ms\t", (double)report->init_us / 1000);
     if (strcmp(report->status, "timeout") == 0)
@@ -224,8 +227,8 @@ static void end_json(const struct report *report, struct buf *out)
                      ",\"metrics\":{\"durationMs\":%.3f,\"billedDurationMs\":%llu,\"memorySizeMB\":%u,"
                      "\"maxMemoryUsedMB\":%u",
                      (double)report->duration_us / 1000,
-                     (unsigned long long)ceil_ms(report->duration_us + report->init_us), report->version->memory_mb,
-                     report->max_memory_mb);
+                     (unsigned long long)ceil_ms(report->duration_us + report->init_us),
+                     report->version->memory_mb, report->max_memory_mb);
     if (report->init_us > 0)
         (void)buf_printf(out, ",\"initDurationMs\":%.3f", (double)report->init_us / 1000);
     (void)buf_putc(out, '}');

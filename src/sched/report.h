@@ -1,7 +1,8 @@
 #pragma once
 
 /*
- * The platform's own log lines, in text and in JSON: lifecycle spec, section 6. Pure; each function appends whole lines.
+ * The platform's own log lines, in text and in JSON: lifecycle spec, section 6. Pure; each function appends
+ * whole lines.
  */
 
 #include <stdbool.h>
@@ -16,21 +17,22 @@ struct report {
     const char *request_id;
     uint64_t wall_ms;
     uint64_t duration_us;
-    uint64_t init_us;        /* 0: not the first invocation of an on-demand environment */
+    uint64_t init_us; /* 0: not the first invocation of an on-demand environment */
     unsigned max_memory_mb;
-    const char *status;      /* "success", "error", "failure" or "timeout" */
-    const char *error_type;  /* "" when none; only the text form's failing ones show it */
+    const char *status;     /* "success", "error", "failure" or "timeout" */
+    const char *error_type; /* "" when none; only the text form's failing ones show it */
     const char *trace_id;
 };
 
 /** The INIT is beginning: INIT_START, platform.initStart. */
-void report_init_start(const struct fn_version *version, const char *region, const char *phase, uint64_t wall_ms,
-                       struct buf *out);
+void report_init_start(const struct fn_version *version, const char *region, const char *phase,
+                       uint64_t wall_ms, struct buf *out);
 /** The INIT failed: INIT_REPORT, platform.initReport. phase: "init" or "invoke". */
-void report_init_failed(const struct fn_version *version, const char *phase, const char *status, const char *error_type,
-                        uint64_t duration_us, uint64_t wall_ms, struct buf *out);
+void report_init_failed(const struct fn_version *version, const char *phase, const char *status,
+                        const char *error_type, uint64_t duration_us, uint64_t wall_ms, struct buf *out);
 /** A successful INIT's DEBUG events; nothing in text. */
-void report_init_done(const struct fn_version *version, uint64_t duration_us, uint64_t wall_ms, struct buf *out);
+void report_init_done(const struct fn_version *version, uint64_t duration_us, uint64_t wall_ms,
+                      struct buf *out);
 void report_start(const struct report *report, struct buf *out);
 /** What ended the invocation, if not the runtime itself: the line before END. */
 void report_timeout(const struct report *report, struct buf *out);
@@ -38,4 +40,5 @@ void report_crash(const struct report *report, const char *message, struct buf *
 /** END and REPORT, platform.runtimeDone and platform.report. */
 void report_end(const struct report *report, struct buf *out);
 /** "python:3.12.v1" and the runtime version ARN that its configuration shows. */
-void report_runtime_version(const struct fn_version *version, const char *region, struct buf *ret_name, struct buf *ret_arn);
+void report_runtime_version(const struct fn_version *version, const char *region, struct buf *ret_name,
+                            struct buf *ret_arn);

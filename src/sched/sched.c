@@ -154,11 +154,11 @@ static size_t text_size(const char *text)
     return text ? strlen(text) + 1 : 1;
 }
 
-static struct invocation *invocation_new(const struct sched_request *request, struct entry *entry, sched_done_fn done,
-                                         void *ctx)
+static struct invocation *invocation_new(const struct sched_request *request, struct entry *entry,
+                                         sched_done_fn done, void *ctx)
 {
-    size_t size = text_size(request->request_id) + text_size(request->invoked_arn) + text_size(request->trace_id) +
-                  text_size(request->client_context);
+    size_t size = text_size(request->request_id) + text_size(request->invoked_arn) +
+                  text_size(request->trace_id) + text_size(request->client_context);
     struct invocation *invocation = calloc(1, sizeof *invocation + size);
     char *at;
 
@@ -185,8 +185,10 @@ static const char *over_limit(const struct sched *sched, const struct entry *ent
     int reserved = entry->picture->reserved_concurrency;
 
     if (reserved >= 0)
-        return entry->in_flight >= (unsigned)reserved ? "ReservedFunctionConcurrentInvocationLimitExceeded" : NULL;
-    return sched->in_flight_unreserved >= sched->unreserved_limit ? "ConcurrentInvocationLimitExceeded" : NULL;
+        return entry->in_flight >= (unsigned)reserved ? "ReservedFunctionConcurrentInvocationLimitExceeded"
+                                                      : NULL;
+    return sched->in_flight_unreserved >= sched->unreserved_limit ? "ConcurrentInvocationLimitExceeded"
+                                                                  : NULL;
 }
 
 /* ---- environments ---- */
@@ -344,8 +346,11 @@ void sched_invoke(struct sched *sched, const struct sched_request *request, sche
     if (!invocation) {
         static const char text[] = "Out of memory";
 
-        done(&(struct sched_result){ .outcome = SCHED_UNAVAILABLE, .body = text, .body_len = sizeof text - 1,
-                                     .executed_version = "" }, ctx);
+        done(&(struct sched_result){ .outcome = SCHED_UNAVAILABLE,
+                                     .body = text,
+                                     .body_len = sizeof text - 1,
+                                     .executed_version = "" },
+             ctx);
         return;
     }
     reason = over_limit(sched, entry);
@@ -371,8 +376,7 @@ static void on_tick(uv_timer_t *timer)
 
 void sched_flush_logs(struct sched *sched)
 {
-    list_each_safe(at, &sched->dirty)
-        env_log_flush(list_entry(at, struct env, dirty_node));
+    list_each_safe(at, &sched->dirty) env_log_flush(list_entry(at, struct env, dirty_node));
 }
 
 static void on_flush(uv_timer_t *timer)
@@ -485,7 +489,7 @@ int sched_connect(struct sched *sched, int socket, struct err *err)
     sched->link = link_free(sched->link);
     sched->ready = false;
     HASH_ITER(hh, sched->envs, env, env_next)
-        env_lost(env);
+    env_lost(env);
     sched->link = link_new(sched, socket);
     return sched->link ? 0 : -1;
 }
@@ -496,7 +500,7 @@ void sched_on_ready(struct sched *sched)
 
     sched->ready = true;
     HASH_ITER(hh, sched->pools, pool, pool_next)
-        grow(pool, true);
+    grow(pool, true);
 }
 
 void sched_code_free(char **digests, size_t count)
@@ -528,13 +532,15 @@ static void list_one(const struct env *env, struct buf *out)
     uint64_t now = clock_us();
     const struct fn_version *version = env->pool->version;
 
-    (void)buf_printf(out, "{\"id\":\"%s\",\"function\":\"%s\",\"version\":\"%s\",\"runtime\":\"%s\",\"state\":\"%s\",", env->uuid,
-                     version->function_name, version->version, version->runtime, life_state_name(env->state));
-    (void)buf_printf(out, "\"ageMs\":%llu,\"idleMs\":%llu,\"requests\":%llu,\"memoryBytes\":%llu,\"start\":\"%s\"}",
-                     (unsigned long long)((now - env->created_us) / 1000),
-                     (unsigned long long)(life_has_invocation(env->state) ? 0 : (now - env->idle_since_us) / 1000),
-                     (unsigned long long)env->requests, (unsigned long long)env->memory_bytes,
-                     env->requests + life_has_invocation(env->state) > 1 ? "warm" : "cold");
+    (void)buf_printf(
+        out, "{\"id\":\"%s\",\"function\":\"%s\",\"version\":\"%s\",\"runtime\":\"%s\",\"state\":\"%s\",",
+        env->uuid, version->function_name, version->version, version->runtime, life_state_name(env->state));
+    (void)buf_printf(
+        out, "\"ageMs\":%llu,\"idleMs\":%llu,\"requests\":%llu,\"memoryBytes\":%llu,\"start\":\"%s\"}",
+        (unsigned long long)((now - env->created_us) / 1000),
+        (unsigned long long)(life_has_invocation(env->state) ? 0 : (now - env->idle_since_us) / 1000),
+        (unsigned long long)env->requests, (unsigned long long)env->memory_bytes,
+        env->requests + life_has_invocation(env->state) > 1 ? "warm" : "cold");
 }
 
 void sched_list(const struct sched *sched, struct buf *out)

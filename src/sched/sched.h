@@ -1,10 +1,11 @@
 #pragma once
 
 /*
- * Which environment serves an invocation: functions and their limits, the environments of each version, the queue
- * in front of them, the machine's memory. Everything runs on the loop thread.
+ * Which environment serves an invocation: functions and their limits, the environments of each version, the
+ * queue in front of them, the machine's memory. Everything runs on the loop thread.
  *
- * Each sched_invoke() ends in exactly one call of its done callback; a refusal calls it before sched_invoke() returns.
+ * Each sched_invoke() ends in exactly one call of its done callback; a refusal calls it before sched_invoke()
+ * returns.
  */
 
 #include <stdbool.h>
@@ -37,7 +38,8 @@ struct sched_config {
 
 /** config copied, its pointers borrowed. NULL without memory. */
 struct sched *sched_new(const struct sched_config *config);
-/** Ends every environment and refuses what waits; on_stopped when the launcher has cleaned all slots or is gone. */
+/** Ends every environment and refuses what waits; on_stopped when the launcher has cleaned all slots or is
+ * gone. */
 void sched_stop(struct sched *sched, void (*on_stopped)(void *ctx), void *ctx);
 /** After on_stopped. */
 struct sched *sched_free(struct sched *sched);
@@ -48,13 +50,14 @@ bool sched_ready(const struct sched *sched);
 
 /* ---- functions ---- */
 
-/** Swaps in a picture; takes the reference. An older sequence than the one there is dropped. Environments of versions that
- * are no longer in it end, busy ones after their invocation. */
+/** Swaps in a picture; takes the reference. An older sequence than the one there is dropped. Environments of
+ * versions that are no longer in it end, busy ones after their invocation. */
 void sched_put_function(struct sched *sched, struct function *function);
 /** Borrowed until the next sched_put_function() of that name; NULL when unknown or deleted. */
 const struct function *sched_find_function(const struct sched *sched, const char *name, size_t len);
 /** By url-id (any case); *ret_url_index tells which of its URLs. */
-const struct function *sched_find_url(const struct sched *sched, const char *url_id, size_t len, size_t *ret_url_index);
+const struct function *sched_find_url(const struct sched *sched, const char *url_id, size_t len,
+                                      size_t *ret_url_index);
 size_t sched_function_count(const struct sched *sched);
 /** Takes one of an alias's versions by weight. */
 struct fn_version *sched_route(const struct fn_alias *alias);
@@ -74,9 +77,9 @@ struct sched_request {
 
 enum sched_outcome {
     SCHED_OK,
-    SCHED_FUNCTION_ERROR,  /* body is the error JSON */
-    SCHED_THROTTLED,       /* reason says why; 429 */
-    SCHED_UNAVAILABLE,     /* body is a message for people; 500 */
+    SCHED_FUNCTION_ERROR, /* body is the error JSON */
+    SCHED_THROTTLED,      /* reason says why; 429 */
+    SCHED_UNAVAILABLE,    /* body is a message for people; 500 */
 };
 
 /* Borrowed, valid during the call. */
@@ -97,8 +100,8 @@ void sched_invoke(struct sched *sched, const struct sched_request *request, sche
 /** Writes what environments have logged up to now, so that a reader of the logs finds it. */
 void sched_flush_logs(struct sched *sched);
 
-/** Digests of the code that environments and waiting invocations run: an array of *ret_count texts, to be freed with its
- * texts by sched_code_free(). NULL without memory. */
+/** Digests of the code that environments and waiting invocations run: an array of *ret_count texts, to be
+ * freed with its texts by sched_code_free(). NULL without memory. */
 char **sched_code_in_use(const struct sched *sched, size_t *ret_count);
 void sched_code_free(char **digests, size_t count);
 

@@ -8,9 +8,11 @@
  *         ─▶ link (the socket to the launcher)
  *
  * 1. An invocation is in exactly one place: a pool's queue, or an env.
- * 2. An env is in its pool's idle list exactly when its state can take an invocation, and then in sched->lru, too.
- * 3. A pool lives while it has environments or a queue; an entry while it has a picture or invocations, and for some time
- *    after, so that a picture which was made before the deletion and comes after it is known as old.
+ * 2. An env is in its pool's idle list exactly when its state can take an invocation, and then in sched->lru,
+ * too.
+ * 3. A pool lives while it has environments or a queue; an entry while it has a picture or invocations, and
+ * for some time after, so that a picture which was made before the deletion and comes after it is known as
+ * old.
  */
 
 #include <stdbool.h>
@@ -41,7 +43,7 @@ struct entry {
     struct function *picture; /* NULL once deleted */
     uint64_t sequence;        /* of the last picture, also of a deletion */
     unsigned in_flight;
-    bool seen_unused;         /* by the last pictures_forget() */
+    bool seen_unused; /* by the last pictures_forget() */
     UT_hash_handle hh;
 };
 
@@ -55,8 +57,8 @@ struct url_entry {
 struct invocation {
     struct list node; /* in pool->queue */
     struct entry *entry;
-    struct fn_version *version; /* counted */
-    struct blob *event;         /* counted */
+    struct fn_version *version;                                       /* counted */
+    struct blob *event;                                               /* counted */
     const char *request_id, *invoked_arn, *trace_id, *client_context; /* in texts; "" when not given */
     bool want_log_tail;
     bool answered;
@@ -67,9 +69,9 @@ struct invocation {
     uint64_t deadline_wall_ms;
     /* What the caller was or will be told. */
     enum sched_outcome outcome;
-    const char *status;   /* "success", "error", "failure", "timeout" */
+    const char *status; /* "success", "error", "failure", "timeout" */
     char error_type[64];
-    struct buf held;      /* the body, when the answer waits for the log tail */
+    struct buf held; /* the body, when the answer waits for the log tail */
     char texts[];
 };
 
@@ -82,7 +84,7 @@ struct pool {
     struct list queue;          /* invocation->node; the oldest first */
     unsigned queued, starting, responded, envs;
     uint64_t memory_estimate_bytes; /* of one environment, from the last one measured */
-    uv_timer_t grace;           /* before an environment is made although one is about to be free */
+    uv_timer_t grace;               /* before an environment is made although one is about to be free */
     bool closing;
     UT_hash_handle hh;
 };
@@ -98,9 +100,9 @@ struct env {
     struct invocation *invocation;
     struct runtime_api *api;
     struct log_writer *writer;
-    struct buf log;          /* whole lines not yet written, and the tail of an unfinished one */
-    struct buf tail;         /* this invocation's lines, with want_log_tail */
-    struct list dirty_node;  /* in sched->dirty while log holds something */
+    struct buf log;         /* whole lines not yet written, and the tail of an unfinished one */
+    struct buf tail;        /* this invocation's lines, with want_log_tail */
+    struct list dirty_node; /* in sched->dirty while log holds something */
     int log_fd, memory_usage_fd, memory_stat_fd, pidfd;
     uv_timer_t timer;
     struct log_source *log_source; /* env_log.c; NULL when closed */
@@ -108,7 +110,7 @@ struct env {
     bool has_key, has_wrapper;
     uint64_t replace_wall_ms; /* before the key ends */
     uint64_t created_us, init_begun_us, idle_since_us;
-    uint64_t init_us;        /* of a successful INIT that no REPORT has shown yet */
+    uint64_t init_us; /* of a successful INIT that no REPORT has shown yet */
     uint64_t requests;
     uint64_t memory_bytes, max_memory_bytes, memory_read_us;
     /* The failure that the event being handled stands for. */
@@ -125,8 +127,8 @@ struct sched {
     struct entry *entries;
     struct url_entry *urls;
     struct pool *pools;
-    struct env *envs;      /* by id */
-    struct list lru;       /* env->lru_node; the longest idle first */
+    struct env *envs; /* by id */
+    struct list lru;  /* env->lru_node; the longest idle first */
     struct list dirty;
     uint64_t next_env_id;
     unsigned in_flight_unreserved, unreserved_limit;
@@ -140,23 +142,23 @@ struct sched {
     bool ready, stopping;
     void (*on_stopped)(void *ctx);
     void *stopped_ctx;
-    uv_timer_t tick;       /* memory, deleted functions */
+    uv_timer_t tick; /* memory, deleted functions */
     unsigned ticks;
-    uv_timer_t flush;      /* of logs, while dirty is not empty */
+    uv_timer_t flush; /* of logs, while dirty is not empty */
     unsigned open_handles;
 };
 
 /* sched.c */
-void sched_offer(struct env *env);                  /* it can take an invocation: gives it one, pools it, or ends it */
-void sched_withdraw(struct env *env);               /* takes it out of the idle lists */
-void sched_env_started(struct env *env);            /* STARTING or INIT is over, well or badly */
+void sched_offer(struct env *env);       /* it can take an invocation: gives it one, pools it, or ends it */
+void sched_withdraw(struct env *env);    /* takes it out of the idle lists */
+void sched_env_started(struct env *env); /* STARTING or INIT is over, well or badly */
 void sched_start_failed(struct pool *pool, const struct failure *failure, uint32_t reason);
-void sched_env_released(struct env *env);           /* dead, and its handles closed */
+void sched_env_released(struct env *env); /* dead, and its handles closed */
 void sched_answer(struct sched *sched, struct invocation *invocation, const struct sched_result *result);
 struct invocation *sched_invocation_free(struct sched *sched, struct invocation *invocation);
 void sched_check_stopped(struct sched *sched);
-void sched_flush_soon(struct sched *sched);             /* something is in sched->dirty */
-void sched_on_ready(struct sched *sched);               /* the launcher's READY has come */
+void sched_flush_soon(struct sched *sched); /* something is in sched->dirty */
+void sched_on_ready(struct sched *sched);   /* the launcher's READY has come */
 
 /* pictures.c */
 void pictures_drop_all(struct sched *sched);
@@ -164,7 +166,7 @@ void pictures_drop_all(struct sched *sched);
 void pictures_forget(struct sched *sched);
 
 /* env.c */
-struct env *env_start(struct pool *pool);           /* NULL without memory */
+struct env *env_start(struct pool *pool);                        /* NULL without memory */
 void env_invoke(struct env *env, struct invocation *invocation); /* takes it */
 void env_evict(struct env *env);
 /** Its credentials end soon: it takes no more invocations. */
@@ -173,12 +175,12 @@ void env_on_wire(struct env *env, const struct wire_message *message, int *fds, 
 void env_lost(struct env *env);
 
 /* env_log.c */
-int env_log_open(struct env *env, int fd);          /* takes fd */
+int env_log_open(struct env *env, int fd); /* takes fd */
 void env_log_close(struct env *env);
-void env_log_drain(struct env *env);                /* what the processes have written up to now */
-void env_log_end_line(struct env *env);             /* closes an unfinished line */
+void env_log_drain(struct env *env);    /* what the processes have written up to now */
+void env_log_end_line(struct env *env); /* closes an unfinished line */
 void env_log_flush(struct env *env);
-struct buf *env_log_platform(struct env *env);      /* to append platform lines to; env_log_written() afterwards */
+struct buf *env_log_platform(struct env *env); /* to append platform lines to; env_log_written() afterwards */
 void env_log_written(struct env *env, size_t from);
 
 /* memory.c */

@@ -3,8 +3,9 @@
  *
  *   bench-load PORT CONNECTIONS SECONDS HOST PATH EXPECTED
  *
- * Sends GET PATH over CONNECTIONS keep-alive connections, the next request when the answer before is whole. An answer that is
- * not 200 or does not contain EXPECTED counts as an error. Prints one JSON object: requests, errors, rps, p50_us, p90_us, p99_us.
+ * Sends GET PATH over CONNECTIONS keep-alive connections, the next request when the answer before is whole.
+ * An answer that is not 200 or does not contain EXPECTED counts as an error. Prints one JSON object:
+ * requests, errors, rps, p50_us, p90_us, p99_us.
  */
 
 #include <arpa/inet.h>
@@ -64,7 +65,8 @@ static bool open_connection(struct load *load, struct connection *connection)
         connect(connection->fd, (const struct sockaddr *)&load->address, sizeof load->address) < 0)
         return false;
     (void)setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    return epoll_ctl(load->epoll, EPOLL_CTL_ADD, connection->fd, &event) == 0 && send_request(load, connection);
+    return epoll_ctl(load->epoll, EPOLL_CTL_ADD, connection->fd, &event) == 0 &&
+           send_request(load, connection);
 }
 
 /* Bytes of the whole answer, or 0 while it is not whole. Content-Length only: that is what is measured. */
@@ -83,7 +85,8 @@ static size_t answer_size(const struct connection *connection)
 
 static void on_readable(struct load *load, struct connection *connection)
 {
-    ssize_t got = recv(connection->fd, connection->answer + connection->len, ANSWER_MAX_BYTES - 1 - connection->len, 0);
+    ssize_t got =
+        recv(connection->fd, connection->answer + connection->len, ANSWER_MAX_BYTES - 1 - connection->len, 0);
     size_t whole;
 
     if (got <= 0) {
@@ -144,9 +147,11 @@ int main(int argc, char **argv)
     count = (unsigned)strtoul(argv[2], NULL, 10);
     seconds = strtod(argv[3], NULL);
     load.expected = argv[6];
-    load.address = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons((uint16_t)strtoul(argv[1], NULL, 10)),
+    load.address = (struct sockaddr_in){ .sin_family = AF_INET,
+                                         .sin_port = htons((uint16_t)strtoul(argv[1], NULL, 10)),
                                          .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    load.request_len = (size_t)snprintf(load.request, sizeof load.request, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", argv[5], argv[4]);
+    load.request_len = (size_t)snprintf(load.request, sizeof load.request,
+                                        "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", argv[5], argv[4]);
     load.epoll = epoll_create1(EPOLL_CLOEXEC);
     load.samples_us10 = malloc(SAMPLES_MAX * sizeof *load.samples_us10);
     connections = calloc(count, sizeof *connections);
@@ -166,8 +171,9 @@ int main(int argc, char **argv)
     run(&load, begun_ns + (uint64_t)(seconds * 1e9));
     seconds = (double)(now_ns() - begun_ns) / 1e9;
     qsort(load.samples_us10, load.sample_count, sizeof *load.samples_us10, compare);
-    (void)printf("{\"requests\":%zu,\"errors\":%zu,\"rps\":%.0f,\"p50_us\":%.1f,\"p90_us\":%.1f,\"p99_us\":%.1f}\n",
-                 load.sample_count, load.errors, (double)load.sample_count / seconds, percentile(&load, 50),
-                 percentile(&load, 90), percentile(&load, 99));
+    (void)printf(
+        "{\"requests\":%zu,\"errors\":%zu,\"rps\":%.0f,\"p50_us\":%.1f,\"p90_us\":%.1f,\"p99_us\":%.1f}\n",
+        load.sample_count, load.errors, (double)load.sample_count / seconds, percentile(&load, 50),
+        percentile(&load, 90), percentile(&load, 99));
     return 0;
 }

@@ -1,5 +1,6 @@
 /*
- * A function for the tests of the launcher: static, says hello to the Runtime API and then does what it is told, line by line.
+ * A function for the tests of the launcher: static, says hello to the Runtime API and then does what it is
+ * told, line by line.
  *
  *   w PATH BYTES   writes a file of that size        r PATH    reads up to 4000 bytes of a file
  *   m BYTES        touches that much memory          x CODE    exits            k SIGNAL  kills itself
@@ -32,7 +33,8 @@ static void write_file(const char *path, long long bytes)
 
     memset(block, 'x', sizeof block);
     while (fd >= 0 && done < bytes) {
-        ssize_t n = write(fd, block, bytes - done > (long long)sizeof block ? sizeof block : (size_t)(bytes - done));
+        ssize_t n =
+            write(fd, block, bytes - done > (long long)sizeof block ? sizeof block : (size_t)(bytes - done));
 
         if (n <= 0)
             break;
@@ -108,9 +110,10 @@ static void describe(void)
     struct statvfs tmp;
 
     statvfs("/tmp", &tmp);
-    snprintf(answer, sizeof answer, "uid=%d gid=%d groups=%d pid=%d ppid=%d tmp_free=%llu tmp_inodes=%llu cwd=%s", (int)getuid(),
-             (int)getgid(), getgroups(0, NULL), (int)getpid(), (int)getppid(),
-             (unsigned long long)tmp.f_bavail * tmp.f_bsize, (unsigned long long)tmp.f_ffree, getcwd(NULL, 0));
+    snprintf(
+        answer, sizeof answer, "uid=%d gid=%d groups=%d pid=%d ppid=%d tmp_free=%llu tmp_inodes=%llu cwd=%s",
+        (int)getuid(), (int)getgid(), getgroups(0, NULL), (int)getpid(), (int)getppid(),
+        (unsigned long long)tmp.f_bavail * tmp.f_bsize, (unsigned long long)tmp.f_ffree, getcwd(NULL, 0));
 }
 
 static void obey(char *line)
@@ -122,32 +125,64 @@ static void obey(char *line)
     strcpy(answer, "ok");
     sscanf(rest, "%255s %lld", path, &number);
     switch (*line) {
-    case 'w': write_file(path, number); break;
-    case 'r': read_file(path); break;
-    case 'm': touch_memory(atoll(rest)); break;
-    case 'x': exit(atoi(rest));
-    case 'k': kill(getpid(), atoi(rest)); break;
-    case 'f': for (;;) fork();
-    case 'u': snprintf(answer, sizeof answer, "%d", unshare(atoi(rest)) < 0 ? errno : 0); break;
+    case 'w':
+        write_file(path, number);
+        break;
+    case 'r':
+        read_file(path);
+        break;
+    case 'm':
+        touch_memory(atoll(rest));
+        break;
+    case 'x':
+        exit(atoi(rest));
+    case 'k':
+        kill(getpid(), atoi(rest));
+        break;
+    case 'f':
+        for (;;)
+            fork();
+    case 'u':
+        snprintf(answer, sizeof answer, "%d", unshare(atoi(rest)) < 0 ? errno : 0);
+        break;
     case 'o': {
         int fd = open(path, O_WRONLY | O_CLOEXEC);
         snprintf(answer, sizeof answer, "%d", fd < 0 ? errno : 0);
-        if (fd >= 0) close(fd);
+        if (fd >= 0)
+            close(fd);
         break;
     }
-    case 'p': make_files(atol(rest)); break;
-    case 'z': for (int i = 0; i < 1024; i++) close(i); for (;;) pause();
-    case 'l': printf("%s\n", rest); fflush(stdout); break;
-    case 'c': connect_to(path, (int)number); break;
-    case 'e': run_command(rest); break;
-    case 's': describe(); break;
-    default: strcpy(answer, "?");
+    case 'p':
+        make_files(atol(rest));
+        break;
+    case 'z':
+        for (int i = 0; i < 1024; i++)
+            close(i);
+        for (;;)
+            pause();
+    case 'l':
+        printf("%s\n", rest);
+        fflush(stdout);
+        break;
+    case 'c':
+        connect_to(path, (int)number);
+        break;
+    case 'e':
+        run_command(rest);
+        break;
+    case 's':
+        describe();
+        break;
+    default:
+        strcpy(answer, "?");
     }
 }
 
 int main(void)
 {
-    struct sockaddr_in api = { .sin_family = AF_INET, .sin_port = htons(9001), .sin_addr = { htonl(INADDR_LOOPBACK) } };
+    struct sockaddr_in api = { .sin_family = AF_INET,
+                               .sin_port = htons(9001),
+                               .sin_addr = { htonl(INADDR_LOOPBACK) } };
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     char line[4096];
 

@@ -1,4 +1,5 @@
-/* What a C library needs of the kernel, above all musl linked statically. Prints "ok" when all of it worked. */
+/* What a C library needs of the kernel, above all musl linked statically. Prints "ok" when all of it worked.
+ */
 
 #include <errno.h>
 #include <ifaddrs.h>
@@ -22,12 +23,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CHECK(condition)                                                                                          \
-    do {                                                                                                          \
-        if (!(condition)) {                                                                                       \
-            printf("line %d: %s: %s\n", __LINE__, #condition, strerror(errno));                                   \
-            exit(1);                                                                                              \
-        }                                                                                                         \
+#define CHECK(condition)                                                        \
+    do {                                                                        \
+        if (!(condition)) {                                                     \
+            printf("line %d: %s: %s\n", __LINE__, #condition, strerror(errno)); \
+            exit(1);                                                            \
+        }                                                                       \
     } while (0)
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -101,7 +102,8 @@ static void memory(void)
     free(block);
 
     void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    CHECK(page != MAP_FAILED && mprotect(page, 4096, PROT_READ | PROT_EXEC) == 0 && madvise(page, 4096, MADV_DONTNEED) == 0);
+    CHECK(page != MAP_FAILED && mprotect(page, 4096, PROT_READ | PROT_EXEC) == 0 &&
+          madvise(page, 4096, MADV_DONTNEED) == 0);
 
     int segment = shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0600);
     void *shared = segment < 0 ? NULL : shmat(segment, NULL, 0);

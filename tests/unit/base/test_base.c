@@ -72,7 +72,9 @@ static void test_base64_round_trip_of_every_length(void **state)
 static void test_base64_refuses_what_is_not_canonical_form(void **state)
 {
     (void)state;
-    const char *const bad[] = { "A", "AA", "AAA", "A===", "AA=A", "=AAA", "AAA=AAAA", "AA A", "AA\nA", "AA-_" };
+    const char *const bad[] = {
+        "A", "AA", "AAA", "A===", "AA=A", "=AAA", "AAA=AAAA", "AA A", "AA\nA", "AA-_"
+    };
 
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct buf out = BUF_INIT(100);

@@ -25,8 +25,8 @@ static void test_flags_in_both_forms(void **state)
     (void)state;
     struct settings settings;
     struct err err = { 0 };
-    const char *const flags[] = { "--listen", "127.0.0.1:0", "--idle-timeout-ms=5", "--allow-host", "a:1",
-                                  "--allow-host=b:2", "--no-auth", NULL };
+    const char *const flags[] = { "--listen", "127.0.0.1:0",      "--idle-timeout-ms=5", "--allow-host",
+                                  "a:1",      "--allow-host=b:2", "--no-auth",           NULL };
 
     assert_int_equal(read_flags(&settings, &err, flags), 0);
     assert_string_equal(settings.listen, "127.0.0.1:0");
@@ -66,7 +66,8 @@ static void test_bad_values_are_named(void **state)
 static void test_config_files(void **state)
 {
     (void)state;
-    static const char good[] = "# comment\n\n  region = eu-west-1 \nallow-host=x:1\nno-auth = true\nfreeze-after-ms=0";
+    static const char good[] =
+        "# comment\n\n  region = eu-west-1 \nallow-host=x:1\nno-auth = true\nfreeze-after-ms=0";
     struct settings settings;
     struct err err = { 0 };
 

@@ -338,7 +338,8 @@ static void assert_stream(const char *result, size_t len, int status, const char
 
 static void test_collected_streams_begin_with_a_prelude(void **state)
 {
-    static const char full[] = "{\"statusCode\":201,\"headers\":{\"x-a\":1},\"cookies\":[\"c=1\"]}\0\0\0\0\0\0\0\0body";
+    static const char full[] =
+        "{\"statusCode\":201,\"headers\":{\"x-a\":1},\"cookies\":[\"c=1\"]}\0\0\0\0\0\0\0\0body";
     static const char empty[] = "{}\0\0\0\0\0\0\0\0";
     static const char cut[] = "{}\0\0\0\0\0\0\0";
     static const char bad[] = "{\"statusCode\":99}\0\0\0\0\0\0\0\0x";

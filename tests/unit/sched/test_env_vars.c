@@ -55,8 +55,9 @@ static void test_node(void **state)
     struct env_vars vars = build("nodejs20.x", NULL, 0);
 
     assert_string_equal(value_of(&vars, "AWS_EXECUTION_ENV"), "AWS_Lambda_nodejs20.x");
-    assert_string_equal(value_of(&vars, "NODE_PATH"), "/opt/nodejs/node20/node_modules:/opt/nodejs/node_modules:"
-                                                      "/var/runtime/node_modules:/var/runtime:/var/task");
+    assert_string_equal(value_of(&vars, "NODE_PATH"),
+                        "/opt/nodejs/node20/node_modules:/opt/nodejs/node_modules:"
+                        "/var/runtime/node_modules:/var/runtime:/var/task");
     assert_string_equal(value_of(&vars, "PATH"), "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin");
     assert_string_equal(value_of(&vars, "AWS_LAMBDA_RUNTIME_API"), "127.0.0.1:9001");
     assert_string_equal(vars.argv[0], "/usr/bin/it");

@@ -25,18 +25,23 @@ static void expect_exit(const struct wire_exited *exited, int provided, int wrap
 static void test_exits_as_the_service_tells_them(void **state)
 {
     (void)state;
-    expect_exit(&(struct wire_exited){ .kind = WIRE_EXIT_CODE, .value = 0, .text = "" }, 0, 0,
-                "{\"errorType\":\"Runtime.ExitError\",\"errorMessage\":\"RequestId: id Error: Runtime exited without "
-                "providing a reason\"}");
+    expect_exit(
+        &(struct wire_exited){ .kind = WIRE_EXIT_CODE, .value = 0, .text = "" }, 0, 0,
+        "{\"errorType\":\"Runtime.ExitError\",\"errorMessage\":\"RequestId: id Error: Runtime exited without "
+        "providing a reason\"}");
     expect_exit(&(struct wire_exited){ .kind = WIRE_EXIT_CODE, .value = 7, .text = "" }, 0, 0,
-                "{\"errorType\":\"Runtime.ExitError\",\"errorMessage\":\"RequestId: id Error: Runtime exited with error: "
+                "{\"errorType\":\"Runtime.ExitError\",\"errorMessage\":\"RequestId: id Error: Runtime exited "
+                "with error: "
                 "exit status 7\"}");
     expect_exit(&(struct wire_exited){ .kind = WIRE_EXIT_SIGNAL, .value = SIGSEGV, .text = "" }, 0, 0,
-                "{\"errorType\":\"Runtime.ExitError\",\"errorMessage\":\"RequestId: id Error: Runtime exited with error: "
+                "{\"errorType\":\"Runtime.ExitError\",\"errorMessage\":\"RequestId: id Error: Runtime exited "
+                "with error: "
                 "signal: segmentation fault\"}");
-    expect_exit(&(struct wire_exited){ .kind = WIRE_EXIT_CODE, .value = 1, .out_of_memory = true, .text = "" }, 0, 0,
-                "{\"errorType\":\"Runtime.ExitError\",\"errorMessage\":\"RequestId: id Error: Runtime exited with error: "
-                "signal: killed\"}");
+    expect_exit(
+        &(struct wire_exited){ .kind = WIRE_EXIT_CODE, .value = 1, .out_of_memory = true, .text = "" }, 0, 0,
+        "{\"errorType\":\"Runtime.ExitError\",\"errorMessage\":\"RequestId: id Error: Runtime exited with "
+        "error: "
+        "signal: killed\"}");
 }
 
 static void test_programs_that_cannot_start(void **state)
@@ -46,13 +51,16 @@ static void test_programs_that_cannot_start(void **state)
     struct wire_exited denied = { .kind = WIRE_EXIT_EXEC, .value = EACCES, .text = "/var/task/bootstrap" };
 
     expect_exit(&missing, 1, 0,
-                "{\"errorType\":\"Runtime.InvalidEntrypoint\",\"errorMessage\":\"RequestId: id Error: Couldn't find valid "
+                "{\"errorType\":\"Runtime.InvalidEntrypoint\",\"errorMessage\":\"RequestId: id Error: "
+                "Couldn't find valid "
                 "bootstrap(s): [/var/task/bootstrap /opt/bootstrap]\"}");
-    expect_exit(&denied, 1, 0,
-                "{\"errorType\":\"Runtime.InvalidEntrypoint\",\"errorMessage\":\"RequestId: id Error: fork/exec "
-                "/var/task/bootstrap: permission denied\"}");
+    expect_exit(
+        &denied, 1, 0,
+        "{\"errorType\":\"Runtime.InvalidEntrypoint\",\"errorMessage\":\"RequestId: id Error: fork/exec "
+        "/var/task/bootstrap: permission denied\"}");
     expect_exit(&missing, 0, 1,
-                "{\"errorType\":\"Runtime.ExitError\",\"errorMessage\":\"RequestId: id Error: Runtime exited with error: "
+                "{\"errorType\":\"Runtime.ExitError\",\"errorMessage\":\"RequestId: id Error: Runtime exited "
+                "with error: "
                 "exit status 127\"}");
 }
 
@@ -64,14 +72,17 @@ static void test_timeout_and_size(void **state)
 
     failure_timeout(&failure, "id", 3);
     failure_json(&failure, &out);
-    assert_string_equal(out.data, "{\"errorType\":\"Sandbox.Timedout\",\"errorMessage\":\"RequestId: id Error: Task timed out "
-                                  "after 3.00 seconds\"}");
+    assert_string_equal(
+        out.data,
+        "{\"errorType\":\"Sandbox.Timedout\",\"errorMessage\":\"RequestId: id Error: Task timed out "
+        "after 3.00 seconds\"}");
     buf_clear(&out);
     failure_too_large(&failure);
     failure_json(&failure, &out);
-    assert_string_equal(out.data,
-                        "{\"errorMessage\":\"Response payload size exceeded maximum allowed payload size (6291556 bytes).\","
-                        "\"errorType\":\"Function.ResponseSizeTooLarge\"}");
+    assert_string_equal(
+        out.data,
+        "{\"errorMessage\":\"Response payload size exceeded maximum allowed payload size (6291556 bytes).\","
+        "\"errorType\":\"Function.ResponseSizeTooLarge\"}");
 }
 
 int main(void)

@@ -137,7 +137,8 @@ static void check_step(struct walk *walk, enum life_event event)
         assert_false(walk->pooled);
         walk->pooled = true;
     }
-    assert_int_equal(walk->pooled, walk->state == LIFE_IDLE || walk->state == LIFE_FROZEN || walk->state == LIFE_DOWN);
+    assert_int_equal(walk->pooled,
+                     walk->state == LIFE_IDLE || walk->state == LIFE_FROZEN || walk->state == LIFE_DOWN);
 
     /* Exactly one answer per invocation, and an end for each. */
     if (event == LIFE_ON_INVOKE)

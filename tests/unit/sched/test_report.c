@@ -52,10 +52,10 @@ static void test_text_lines_of_a_cold_start(void **state)
     report.init_us = 98120;
     report_start(&report, &out);
     report_end(&report, &out);
-    assert_string_equal(out.data,
-                        "START RequestId: id Version: $LATEST\nEND RequestId: id\n"
-                        "REPORT RequestId: id\tDuration: 1.84 ms\tBilled Duration: 100 ms\tMemory Size: 128 MB\t"
-                        "Max Memory Used: 33 MB\tInit Duration: 98.12 ms\t\n");
+    assert_string_equal(
+        out.data, "START RequestId: id Version: $LATEST\nEND RequestId: id\n"
+                  "REPORT RequestId: id\tDuration: 1.84 ms\tBilled Duration: 100 ms\tMemory Size: 128 MB\t"
+                  "Max Memory Used: 33 MB\tInit Duration: 98.12 ms\t\n");
 }
 
 static void test_text_lines_of_a_timeout(void **state)
@@ -68,9 +68,10 @@ static void test_text_lines_of_a_timeout(void **state)
     report.duration_us = 3000000;
     report_timeout(&report, &out);
     report_end(&report, &out);
-    assert_string_equal(out.data, "2026-01-15T12:00:00.123Z id Task timed out after 3.00 seconds\n\nEND RequestId: id\n"
-                                  "REPORT RequestId: id\tDuration: 3000.00 ms\tBilled Duration: 3000 ms\t"
-                                  "Memory Size: 128 MB\tMax Memory Used: 33 MB\tStatus: timeout\n");
+    assert_string_equal(out.data,
+                        "2026-01-15T12:00:00.123Z id Task timed out after 3.00 seconds\n\nEND RequestId: id\n"
+                        "REPORT RequestId: id\tDuration: 3000.00 ms\tBilled Duration: 3000 ms\t"
+                        "Memory Size: 128 MB\tMax Memory Used: 33 MB\tStatus: timeout\n");
 }
 
 static void test_text_lines_of_a_crash(void **state)
@@ -93,15 +94,17 @@ static void test_init_lines(void **state)
     AUTO_BUF struct buf out = BUF_INIT(4096);
 
     report_init_start(&text_version, "us-east-1", "init", 0, &out);
-    assert_memory_equal(out.data, "INIT_START Runtime Version: python:3.12.v1\tRuntime Version ARN: "
-                                  "arn:aws:lambda:us-east-1::runtime:", 93);
+    assert_memory_equal(out.data,
+                        "INIT_START Runtime Version: python:3.12.v1\tRuntime Version ARN: "
+                        "arn:aws:lambda:us-east-1::runtime:",
+                        93);
     buf_clear(&out);
     report_init_failed(&text_version, "init", "timeout", "", 10008160, 0, &out);
     assert_string_equal(out.data, "INIT_REPORT Init Duration: 10008.16 ms\tPhase: init\tStatus: timeout\n");
     buf_clear(&out);
     report_init_failed(&text_version, "invoke", "error", "Runtime.ExitError", 120050, 0, &out);
-    assert_string_equal(out.data,
-                        "INIT_REPORT Init Duration: 120.05 ms\tPhase: invoke\tStatus: error\tError Type: Runtime.ExitError\n");
+    assert_string_equal(out.data, "INIT_REPORT Init Duration: 120.05 ms\tPhase: invoke\tStatus: error\tError "
+                                  "Type: Runtime.ExitError\n");
 }
 
 static void test_json_lines_follow_the_level(void **state)
@@ -112,12 +115,14 @@ static void test_json_lines_follow_the_level(void **state)
 
     report_start(&report, &out);
     report_end(&report, &out);
-    assert_string_equal(out.data,
-                        "{\"time\":\"2026-01-15T12:00:00.123Z\",\"type\":\"platform.start\",\"record\":{\"requestId\":\"id\","
-                        "\"version\":\"7\"}}\n"
-                        "{\"time\":\"2026-01-15T12:00:00.123Z\",\"type\":\"platform.report\",\"record\":{\"requestId\":\"id\","
-                        "\"status\":\"success\",\"metrics\":{\"durationMs\":1.840,\"billedDurationMs\":2,"
-                        "\"memorySizeMB\":256,\"maxMemoryUsedMB\":33}}}\n");
+    assert_string_equal(
+        out.data,
+        "{\"time\":\"2026-01-15T12:00:00.123Z\",\"type\":\"platform.start\",\"record\":{\"requestId\":\"id\","
+        "\"version\":\"7\"}}\n"
+        "{\"time\":\"2026-01-15T12:00:00.123Z\",\"type\":\"platform.report\",\"record\":{\"requestId\":"
+        "\"id\","
+        "\"status\":\"success\",\"metrics\":{\"durationMs\":1.840,\"billedDurationMs\":2,"
+        "\"memorySizeMB\":256,\"maxMemoryUsedMB\":33}}}\n");
     buf_clear(&out);
     json_version.system_log_level = (char[]){ "WARN" };
     report_start(&report, &out);
@@ -129,8 +134,8 @@ static void test_json_lines_follow_the_level(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_text_lines_of_a_cold_start), cmocka_unit_test(test_text_lines_of_a_timeout),
-        cmocka_unit_test(test_text_lines_of_a_crash),      cmocka_unit_test(test_init_lines),
+        cmocka_unit_test(test_text_lines_of_a_cold_start),  cmocka_unit_test(test_text_lines_of_a_timeout),
+        cmocka_unit_test(test_text_lines_of_a_crash),       cmocka_unit_test(test_init_lines),
         cmocka_unit_test(test_json_lines_follow_the_level),
     };
 

@@ -180,8 +180,8 @@ static int set_up(void **state)
     (void)snprintf(w->folder, sizeof w->folder, "/tmp/irori-test-XXXXXX");
     assert_non_null(mkdtemp(w->folder));
     w->folder_fd = open(w->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    assert_int_equal(credentials_open(w->folder_fd, "credentials", "000000000000", "us-east-1", (unsigned)-1, (unsigned)-1,
-                                      &w->credentials, &err),
+    assert_int_equal(credentials_open(w->folder_fd, "credentials", "000000000000", "us-east-1", (unsigned)-1,
+                                      (unsigned)-1, &w->credentials, &err),
                      0);
     w->logs = logs_new(w->folder_fd, 1 << 20, 1 << 20);
     assert_int_equal(uv_loop_init(&w->loop), 0);
@@ -263,8 +263,9 @@ static void started(struct world *w, uint64_t id)
 static void call(struct world *w, const char *method, const char *path, const char *body)
 {
     char text[512];
-    int len = snprintf(text, sizeof text, "%s /2018-06-01/runtime/%s HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n%s", method,
-                       path, strlen(body), body);
+    int len = snprintf(text, sizeof text,
+                       "%s /2018-06-01/runtime/%s HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n%s",
+                       method, path, strlen(body), body);
 
     assert_int_equal(send(w->runtime, text, (size_t)len, MSG_NOSIGNAL), len);
     turn(w);
@@ -382,7 +383,7 @@ static void test_exit_restart_and_its_failure(void **state)
     started(w, id);
     call(w, "POST", "init/error", "{\"errorMessage\":\"again\"}");
     expect_answer(w, 2, SCHED_FUNCTION_ERROR, "again");
-    assert_int_equal(expect_message(w, WIRE_FREEZE), id);
+    assert_int_equal(expect_message(w, WIRE_STOP), id);
     invoke(w);
     assert_int_equal(expect_message(w, WIRE_RESTART), id);
     failed(w, id, WIRE_FAIL_SYSTEM);
@@ -407,7 +408,7 @@ static void test_timeout_after_the_response(void **state)
         turn(w);
     assert_int_equal(w->sched->envs->state, LIFE_DOWN);
     assert_int_equal(w->sched->pools->responded, 0);
-    assert_int_equal(expect_message(w, WIRE_FREEZE), id);
+    assert_int_equal(expect_message(w, WIRE_STOP), id);
 }
 
 static void test_an_update_ends_what_is_idle(void **state)
@@ -442,7 +443,8 @@ static void test_a_lost_launcher(void **state)
     invoke(w); /* busy */
     invoke(w); /* starting */
     assert_true(expect_message(w, WIRE_START) != id);
-    assert_int_equal(send(w->launcher, "x", 1, 0), 1); /* no message is so short: refused, and no more than that */
+    assert_int_equal(send(w->launcher, "x", 1, 0),
+                     1); /* no message is so short: refused, and no more than that */
     turn(w);
     assert_int_equal(w->answers, 1);
     (void)shutdown(w->launcher, SHUT_WR);
@@ -469,7 +471,7 @@ static void test_stop_with_all_under_way(void **state)
     id = expect_message(w, WIRE_START);
     started(w, id);
     call(w, "POST", "init/error", "{}");
-    assert_int_equal(expect_message(w, WIRE_FREEZE), id);
+    assert_int_equal(expect_message(w, WIRE_STOP), id);
     assert_int_equal(expect_message(w, WIRE_RESTART), id); /* RESTARTING with the invocation */
     invoke(w);                                             /* STARTING */
 }

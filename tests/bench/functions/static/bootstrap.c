@@ -1,4 +1,5 @@
-/* A `provided` runtime of the smallest kind: one connection, one buffer. Built static with musl by bench.py. */
+/* A `provided` runtime of the smallest kind: one connection, one buffer. Built static with musl by bench.py.
+ */
 
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -9,7 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static const char answer[] = "{\"statusCode\":200,\"headers\":{\"content-type\":\"text/plain\"},\"body\":\"hello world\"}";
+static const char answer[] =
+    "{\"statusCode\":200,\"headers\":{\"content-type\":\"text/plain\"},\"body\":\"hello world\"}";
 static const char next[] = "GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: 127.0.0.1:9001\r\n\r\n";
 
 /* Reads one whole answer into text; returns its length, 0 at the end. */
@@ -20,7 +22,8 @@ static size_t read_answer(int fd, char *text, size_t size, size_t *have)
 
         if (end) {
             char *length = strcasestr(text, "content-length:");
-            size_t whole = (size_t)(end + 4 - text) + (length && length < end ? strtoul(length + 15, NULL, 10) : 0);
+            size_t whole =
+                (size_t)(end + 4 - text) + (length && length < end ? strtoul(length + 15, NULL, 10) : 0);
 
             if (*have >= whole)
                 return whole;
@@ -43,7 +46,9 @@ static void consume(char *text, size_t *have, size_t used)
 int main(void)
 {
     static char text[65536], out[4096];
-    struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(9001), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    struct sockaddr_in address = { .sin_family = AF_INET,
+                                   .sin_port = htons(9001),
+                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     int fd = socket(AF_INET, SOCK_STREAM, 0), on = 1;
     size_t have = 0, used;
 
@@ -59,10 +64,11 @@ int main(void)
         if (!id)
             return 1;
         id += 30 + strspn(id + 30, " ");
-        len = snprintf(out, sizeof out,
-                       "POST /2018-06-01/runtime/invocation/%.36s/response HTTP/1.1\r\nHost: 127.0.0.1:9001\r\n"
-                       "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s%s",
-                       id, sizeof answer - 1, answer, next);
+        len =
+            snprintf(out, sizeof out,
+                     "POST /2018-06-01/runtime/invocation/%.36s/response HTTP/1.1\r\nHost: 127.0.0.1:9001\r\n"
+                     "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s%s",
+                     id, sizeof answer - 1, answer, next);
         consume(text, &have, used);
         if (write(fd, out, (size_t)len) != len)
             return 1;
