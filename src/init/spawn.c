@@ -109,6 +109,9 @@ static int child_prepare(const struct child *child)
     if (dup2(child->log, 1) < 0 || dup2(child->log, 2) < 0 || syscall(SYS_close_range, 3U, ~0U, 0) < 0)
         return errno;
     (void)setsid();
+    /* The launcher ignores SIGPIPE, and a function expects the defaults. */
+    for (int number = 1; number < NSIG; number++)
+        (void)signal(number, SIG_DFL);
     sigemptyset(&none);
     if (sigprocmask(SIG_SETMASK, &none, NULL) < 0 || chdir("/var/task") < 0)
         return errno;

@@ -82,6 +82,7 @@ static void test_every_type_arrives(void **state)
         { .type = WIRE_THAW, .env_id = 1 },
         { .type = WIRE_CPU, .env_id = 1, .number = 1769 },
         { .type = WIRE_KILL, .env_id = UINT64_MAX },
+        { .type = WIRE_STOP, .env_id = 5 },
         { .type = WIRE_READY, .text = "{\"a\":1}" },
         { .type = WIRE_STARTED, .env_id = 3, .number = WIRE_PARKED },
         { .type = WIRE_FAILED, .env_id = 3, .number = WIRE_FAIL_NO_CODE, .text = "why" },
@@ -135,7 +136,7 @@ static void test_values_out_of_range_are_not_sent(void **state)
                              *const valueless[] = { "x" };
 
     REFUSE_WITH(env_id = 0);
-    REFUSE_WITH(type = (enum wire_type)7);
+    REFUSE_WITH(type = (enum wire_type)(WIRE_READY - 1));
     REFUSE_WITH(type = (enum wire_type)1000);
     REFUSE_WITH(start.uid_index = 0);
     REFUSE_WITH(start.uid_index = 65536);
