@@ -65,6 +65,6 @@ def go_program():
 
 def rust_program():
     """A bootstrap on the crate lambda_runtime."""
-    cargo = _tool("cargo", "/root/.cargo/bin/cargo")
+    cargo = _tool("cargo", os.path.expanduser("~/.cargo/bin/cargo"))
     return _build("rust", [cargo, "build", "--release", "-j2"], "target/release/bootstrap",
                   {"PATH": f"{os.path.dirname(cargo)}:{os.environ['PATH']}"})
