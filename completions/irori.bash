@@ -41,7 +41,7 @@ _irori()
     rm) choices="--yes $global" ;;
     runtimes) choices="sdk --again $global" ;;
     serve) choices='--listen --data --config --region --account-id --idle-timeout-ms --freeze-after-ms --max-memory-mb
-        --account-concurrency --allow-host --no-auth --help' ;;
+        --busy-poll-us --log-max-mb --log-deleted --max-environments --spare-slots --account-concurrency --allow-host --no-auth --help' ;;
     *) choices=$global ;;
     esac
     if [[ $current != -* ]]; then

@@ -44,7 +44,8 @@ enum {
 
 struct daemon_options {
     uint64_t uid, gid, owner_uid, owner_gid, port;
-    uint64_t idle_timeout_ms, freeze_after_ms, max_memory_mb, account_concurrency, log_max_mb;
+    uint64_t idle_timeout_ms, freeze_after_ms, busy_poll_us, max_memory_mb, account_concurrency, log_max_mb,
+        log_deleted;
     const char *region, *account_id;
     bool no_auth, debug;
 };
@@ -106,9 +107,11 @@ static bool read_options(int argc, char **argv, struct daemon_options *o)
         { .name = "owner-gid", .number = &o->owner_gid },
         { .name = "port", .number = &o->port },
         { .name = "idle-timeout-ms", .number = &o->idle_timeout_ms },
+        { .name = "busy-poll-us", .number = &o->busy_poll_us },
         { .name = "freeze-after-ms", .number = &o->freeze_after_ms },
         { .name = "max-memory-mb", .number = &o->max_memory_mb },
         { .name = "account-concurrency", .number = &o->account_concurrency },
+        { .name = "log-deleted", .number = &o->log_deleted },
         { .name = "log-max-mb", .number = &o->log_max_mb },
         { .name = "region", .text = &o->region },
         { .name = "account-id", .text = &o->account_id },
@@ -305,6 +308,8 @@ static int open_services(struct daemon_state *state, struct err *err)
         .logs = state->logs,
         .idle_timeout_ms = o->idle_timeout_ms,
         .freeze_after_ms = o->freeze_after_ms,
+        .busy_poll_us = o->busy_poll_us,
+        .logs_of_deleted = o->log_deleted,
         .max_memory_bytes = o->max_memory_mb << 20,
         .account_concurrency = (unsigned)o->account_concurrency,
         .on_ready = on_machine,

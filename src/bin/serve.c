@@ -196,9 +196,11 @@ static bool start_irorid(struct server *server)
     arg(&args, "--region=%s", settings->region);
     arg(&args, "--account-id=%s", settings->account_id);
     arg(&args, "--idle-timeout-ms=%llu", (unsigned long long)settings->idle_timeout_ms);
+    arg(&args, "--busy-poll-us=%llu", (unsigned long long)settings->busy_poll_us);
     arg(&args, "--freeze-after-ms=%llu", (unsigned long long)settings->freeze_after_ms);
     arg(&args, "--max-memory-mb=%llu", (unsigned long long)settings->max_memory_mb);
     arg(&args, "--account-concurrency=%llu", (unsigned long long)settings->account_concurrency);
+    arg(&args, "--log-deleted=%llu", (unsigned long long)settings->log_deleted);
     arg(&args, "--log-max-mb=%llu", (unsigned long long)settings->log_max_mb);
     if (settings->no_auth)
         arg(&args, "--no-auth");
@@ -399,6 +401,9 @@ static int watch_signals(struct server *server, struct err *err)
     (void)sigaddset(&set, SIGHUP);
     (void)sigaddset(&set, SIGCHLD);
     (void)signal(SIGPIPE, SIG_IGN);
+    /* What an ignorant parent has ignored would never arrive. SIGHUP stays: that is what nohup asks for. */
+    (void)signal(SIGCHLD, SIG_DFL);
+    (void)signal(SIGTERM, SIG_DFL);
     if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 ||
         (server->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)) < 0)
         return err_set(err, ERR_SYSTEM, errno, "signals");

@@ -35,12 +35,14 @@ static const struct setting table[] = {
     { "account-concurrency", NUMBER(account_concurrency, 1, 1000000), "N", "invocations at once, all functions together (default 1000)", false },
     { "account-id", TEXT(account_id), "ID", "12 digits that ARNs carry (default 000000000000)", false },
     { "allow-host", TYPE_LIST, 0, 0, 0, 0, "HOST:PORT", "a TCP service on this host or a private network that functions may reach; repeatable", false },
+    { "busy-poll-us", NUMBER(busy_poll_us, 0, 1000), "N", "while one caller waits, look so long for the next message before sleeping (default 200)", false },
     { "config", TEXT(config), "FILE", "read settings from FILE: lines of name = value", true },
     { "data", TEXT(data), "DIR", "where everything is kept (default /var/lib/irori)", false },
     { "debug", SWITCH(debug), "", "log more", false },
     { "freeze-after-ms", NUMBER(freeze_after_ms, 0, 86400000), "N", "freeze an environment that has been idle so long (default 100)", false },
     { "idle-timeout-ms", NUMBER(idle_timeout_ms, 1, 86400000), "N", "end an environment that has been idle so long (default 300000)", false },
     { "listen", TEXT(listen), "HOST:PORT", "where to listen (default 127.0.0.1:9000)", false },
+    { "log-deleted", NUMBER(log_deleted, 0, 1000000), "N", "deleted functions whose logs are kept (default 32)", false },
     { "log-max-mb", NUMBER(log_max_mb, 1, 1048576), "N", "function logs to keep, per function (default 64)", false },
     { "max-environments", NUMBER(max_environments, 1, 8192), "N", "environments at once (default 2048)", false },
     { "max-memory-mb", NUMBER(max_memory_mb, 64, 16777216), "N", "memory of all environments together (default three quarters of the machine)", false },
@@ -71,6 +73,8 @@ void settings_init(struct settings *settings)
         .max_environments = 2048,
         .spare_slots = 8,
         .log_max_mb = 64,
+        .log_deleted = 32,
+        .busy_poll_us = 200,
     };
 }
 

@@ -21,7 +21,7 @@ struct settings {
     char config[4096];
     char region[32];
     char account_id[13];
-    uint64_t idle_timeout_ms, freeze_after_ms, max_memory_mb, account_concurrency;
+    uint64_t idle_timeout_ms, freeze_after_ms, busy_poll_us, log_deleted, max_memory_mb, account_concurrency;
     uint64_t max_environments, spare_slots, log_max_mb;
     bool no_auth, debug;
     char *allow_host[SETTINGS_ALLOW_HOSTS_MAX]; /* owned */

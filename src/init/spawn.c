@@ -102,6 +102,18 @@ struct child {
     volatile int failure; /* errno; written by the child, which shares our memory until it executes */
 };
 
+/* The launcher ignores SIGPIPE, and whoever started it may have had any signal ignored; a function expects
+ * the defaults. By system call: a C library refuses to touch the signals that it keeps for its own threads.
+ */
+static void default_signals(void)
+{
+    enum { SIGNALS = 64, SIGNAL_SET_BYTES = 8 };
+    static const unsigned long by_default[4]; /* struct kernel_sigaction: SIG_DFL, no flags, no mask */
+
+    for (int number = 1; number <= SIGNALS; number++)
+        (void)syscall(SYS_rt_sigaction, number, by_default, NULL, SIGNAL_SET_BYTES);
+}
+
 static int child_prepare(const struct child *child)
 {
     sigset_t none;
@@ -109,9 +121,7 @@ static int child_prepare(const struct child *child)
     if (dup2(child->log, 1) < 0 || dup2(child->log, 2) < 0 || syscall(SYS_close_range, 3U, ~0U, 0) < 0)
         return errno;
     (void)setsid();
-    /* The launcher ignores SIGPIPE, and a function expects the defaults. */
-    for (int number = 1; number < NSIG; number++)
-        (void)signal(number, SIG_DFL);
+    default_signals();
     sigemptyset(&none);
     if (sigprocmask(SIG_SETMASK, &none, NULL) < 0 || chdir("/var/task") < 0)
         return errno;

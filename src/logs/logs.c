@@ -171,7 +171,7 @@ static int file_open(struct logs *logs, const char *function, struct log_file **
     return 0;
 }
 
-static struct log_file *find_file(struct logs *logs, const char *function)
+static struct log_file *find_file(const struct logs *logs, const char *function)
 {
     list_each(at, &logs->files)
     {
@@ -181,6 +181,16 @@ static struct log_file *find_file(struct logs *logs, const char *function)
             return file;
     }
     return NULL;
+}
+
+int logs_folder(const struct logs *logs)
+{
+    return logs->dir_fd;
+}
+
+bool logs_has_writer(const struct logs *logs, const char *function)
+{
+    return find_file(logs, function) != NULL;
 }
 
 static bool stream_ok(const char *stream)

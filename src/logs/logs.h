@@ -10,6 +10,7 @@
  * max_bytes are deleted.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -40,3 +41,7 @@ int logs_read(int dir_fd, const char *function, uint64_t cursor, size_t tail_eve
               struct buf *out, struct err *err);
 /** Deletes a function's log folder. */
 int logs_delete(struct logs *logs, const char *function, struct err *err);
+/** Deletes the logs of functions that exist() denies, but for the keep ones that were begun or rotated last,
+ * and for those that still have a writer. Context: the writers' thread; reads the whole folder. */
+int logs_prune(struct logs *logs, size_t keep, bool (*exists)(const char *function, void *ctx), void *ctx,
+               struct err *err);

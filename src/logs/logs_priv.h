@@ -16,6 +16,12 @@ enum {
     LOGS_FILE_NAME_BYTES = 21, /* 16 digits, ".log", NUL */
 };
 
+struct logs;
+
+/** DIR/logs, borrowed. */
+int logs_folder(const struct logs *logs);
+bool logs_has_writer(const struct logs *logs, const char *function);
+
 /** True for what a function may be called; nothing else becomes a folder. */
 bool logs_name_ok(const char *function);
 

@@ -411,6 +411,7 @@ static void deliver(struct env *env)
 
     if (runtime_api_deliver(env->api, &event) < 0)
         log_error("environment %s: the invocation could not be handed over; it will time out", env->uuid);
+    sched_stay_awake(env->sched);
 }
 
 static void on_timer_closed(uv_handle_t *handle)

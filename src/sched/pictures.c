@@ -6,8 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/err.h"
 #include "base/id.h"
 #include "base/log.h"
+#include "logs/logs.h"
 #include "model/function.h"
 #include "sched/sched_priv.h"
 
@@ -125,6 +127,8 @@ void sched_put_function(struct sched *sched, struct function *function)
     entry->picture = function->deleted ? function_unref(function) : function;
     if (entry->picture)
         add_urls(sched, entry);
+    else
+        sched->logs_stale = true;
     refresh_pools(sched, entry);
     if (reserved_before != reserved_of(entry->picture))
         refresh_limits(sched);
@@ -190,6 +194,22 @@ void pictures_forget(struct sched *sched)
             free(entry);
         }
     }
+}
+
+static bool has_picture(const char *name, void *ctx)
+{
+    return sched_find_function(ctx, name, strlen(name)) != NULL;
+}
+
+void pictures_prune_logs(struct sched *sched)
+{
+    struct err err = { 0 };
+
+    if (!sched->logs_stale)
+        return;
+    sched->logs_stale = false;
+    if (logs_prune(sched->config.logs, sched->config.logs_of_deleted, has_picture, sched, &err) < 0)
+        log_warn("logs of deleted functions stay: %s", err.text);
 }
 
 void pictures_drop_all(struct sched *sched)

@@ -20,6 +20,7 @@ enum {
     /* An environment that has posted its result asks for the next work in well under this. */
     GRACE_MS = 3,
     TICK_MS = 250,
+    PRUNE_TICKS = 8,
     FORGET_TICKS = 240,
     FLUSH_MS = 50,
 };
@@ -111,6 +112,14 @@ struct invocation *sched_invocation_free(struct sched *sched, struct invocation 
     return NULL;
 }
 
+/* One caller at a time waits for nothing but us. With more of them the processors have better things to do.
+ */
+void sched_stay_awake(struct sched *sched)
+{
+    if (sched->in_flight <= 1)
+        awake_stay(&sched->awake);
+}
+
 void sched_answer(struct sched *sched, struct invocation *invocation, const struct sched_result *result)
 {
     struct entry *entry = invocation->entry;
@@ -119,8 +128,10 @@ void sched_answer(struct sched *sched, struct invocation *invocation, const stru
     if (entry->in_flight-- > 0 && (!entry->picture || entry->picture->reserved_concurrency < 0) &&
         sched->in_flight_unreserved > 0)
         sched->in_flight_unreserved--;
+    sched->in_flight--;
     invocation->entry = NULL;
     invocation->done(result, invocation->ctx);
+    sched_stay_awake(sched);
 }
 
 static void refuse(struct sched *sched, struct invocation *invocation, const char *reason, const char *text)
@@ -357,6 +368,7 @@ void sched_invoke(struct sched *sched, const struct sched_request *request, sche
     if (entry->picture->reserved_concurrency < 0)
         sched->in_flight_unreserved++;
     entry->in_flight++;
+    sched->in_flight++;
     pool = reason || sched->stopping ? NULL : pool_of(sched, request->version);
     if (!pool) {
         refuse(sched, invocation, reason, reason ? "Rate Exceeded." : "The server is stopping");
@@ -370,7 +382,9 @@ static void on_tick(uv_timer_t *timer)
     struct sched *sched = timer->data;
 
     memory_sample(sched);
-    if (++sched->ticks % FORGET_TICKS == 0)
+    if (++sched->ticks % PRUNE_TICKS == 0)
+        pictures_prune_logs(sched);
+    if (sched->ticks % FORGET_TICKS == 0)
         pictures_forget(sched);
 }
 
@@ -398,6 +412,7 @@ struct sched *sched_new(const struct sched_config *config)
         return NULL;
     sched->config = *config;
     sched->next_env_id = 1;
+    sched->logs_stale = true; /* functions may have been deleted just before the last end */
     sched->unreserved_limit = config->account_concurrency;
     sched->memory_usage_fd = sched->memory_stat_fd = -1;
     list_init(&sched->lru);
@@ -405,7 +420,8 @@ struct sched *sched_new(const struct sched_config *config)
     (void)uv_timer_init(config->loop, &sched->tick);
     (void)uv_timer_init(config->loop, &sched->flush);
     sched->tick.data = sched->flush.data = sched;
-    sched->open_handles = 2;
+    awake_init(&sched->awake, config->loop, config->busy_poll_us);
+    sched->open_handles = 3;
     (void)uv_timer_start(&sched->tick, on_tick, TICK_MS, TICK_MS);
     uv_unref((uv_handle_t *)&sched->tick);
     return sched;
@@ -416,7 +432,7 @@ bool sched_ready(const struct sched *sched)
     return sched->ready && sched->link;
 }
 
-static void on_timer_closed(uv_handle_t *handle)
+static void on_handle_closed(uv_handle_t *handle)
 {
     struct sched *sched = handle->data;
 
@@ -463,8 +479,9 @@ void sched_stop(struct sched *sched, void (*on_stopped)(void *ctx), void *ctx)
             env_evict(env);
     }
     sched_flush_logs(sched);
-    uv_close((uv_handle_t *)&sched->tick, on_timer_closed);
-    uv_close((uv_handle_t *)&sched->flush, on_timer_closed);
+    uv_close((uv_handle_t *)&sched->tick, on_handle_closed);
+    uv_close((uv_handle_t *)&sched->flush, on_handle_closed);
+    awake_close(&sched->awake, on_handle_closed, sched);
 }
 
 struct sched *sched_free(struct sched *sched)

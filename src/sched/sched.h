@@ -29,8 +29,10 @@ struct sched_config {
     struct credentials *credentials;
     struct logs *logs;
     uint64_t idle_timeout_ms, freeze_after_ms;
+    uint64_t busy_poll_us; /* how long to look for the next answer or request before sleeping; 0 = never */
     uint64_t max_memory_bytes;
     unsigned account_concurrency;
+    size_t logs_of_deleted; /* of so many deleted functions the logs are kept */
     /** Machine and runtimes, as the launcher's READY says (JSON text); may be NULL. */
     void (*on_ready)(const char *json, void *ctx);
     void *ctx;

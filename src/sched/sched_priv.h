@@ -25,6 +25,7 @@
 #include "auth/credentials.h"
 #include "base/buf.h"
 #include "base/list.h"
+#include "sched/awake.h"
 #include "sched/failure.h"
 #include "sched/life.h"
 #include "sched/sched.h"
@@ -131,6 +132,7 @@ struct sched {
     struct list lru;  /* env->lru_node; the longest idle first */
     struct list dirty;
     uint64_t next_env_id;
+    unsigned in_flight; /* all of them */
     unsigned in_flight_unreserved, unreserved_limit;
     unsigned starting;
     uint64_t memory_used_bytes, memory_read_us;
@@ -140,11 +142,13 @@ struct sched {
     } interpreters[16];
     size_t interpreter_count;
     bool ready, stopping;
+    bool logs_stale; /* a function was deleted: its log may be one too many */
     void (*on_stopped)(void *ctx);
     void *stopped_ctx;
     uv_timer_t tick; /* memory, deleted functions */
     unsigned ticks;
     uv_timer_t flush; /* of logs, while dirty is not empty */
+    struct awake awake;
     unsigned open_handles;
 };
 
@@ -156,12 +160,15 @@ void sched_start_failed(struct pool *pool, const struct failure *failure, uint32
 void sched_env_released(struct env *env); /* dead, and its handles closed */
 void sched_answer(struct sched *sched, struct invocation *invocation, const struct sched_result *result);
 struct invocation *sched_invocation_free(struct sched *sched, struct invocation *invocation);
+void sched_stay_awake(struct sched *sched); /* something is about to come */
 void sched_check_stopped(struct sched *sched);
 void sched_flush_soon(struct sched *sched); /* something is in sched->dirty */
 void sched_on_ready(struct sched *sched);   /* the launcher's READY has come */
 
 /* pictures.c */
 void pictures_drop_all(struct sched *sched);
+/** Deletes logs of deleted functions beyond the newest ones. */
+void pictures_prune_logs(struct sched *sched);
 /** Frees the entries that two calls in a row found without use. */
 void pictures_forget(struct sched *sched);
 

@@ -5,6 +5,7 @@ import json
 import re
 
 import pytest
+from harness import wait
 from harness.aws import refused
 from harness.archives import pack
 
@@ -291,6 +292,9 @@ def test_response_payload_limit(probe):
         "errorMessage": "Response payload size exceeded maximum allowed payload size (6291556 bytes).",
         "errorType": "Function.ResponseSizeTooLarge"}
     assert list(result.json) == ["errorMessage", "errorType"]
+    # The client connects anew first; a request that does not wait for that may get another environment.
+    wait.until(lambda: all(env["state"] in ("idle", "frozen") for env in probe.server.environments()
+                           if env["function"] == probe.name), 10, "the environment to be idle again")
     after = probe.call({"do": "count"})
     assert (after["born"], after["count"]) == (before["born"], before["count"] + 1)
 

@@ -167,3 +167,18 @@ def test_output_without_newline_is_kept(fresh):
     result = fresh.invoke({"do": "log", "lines": [], "raw": "no newline at the end"}, tail=True)
     later = fresh.invoke({"do": "nothing"}, tail=True)
     assert "no newline at the end" in result.log + later.log + logs(fresh)
+
+
+def test_logs_of_deleted_functions_go_in_time(own_server):
+    """Of the last deleted ones they stay, for people who look for what went wrong; there is no end of them otherwise."""
+    server = own_server("--log-deleted", "2")
+    for name in ("first", "second", "third", "kept"):
+        function = server.deploy({"lambda_function.py": "def handler(event, context): return 1"}, "python3.11",
+                                 "lambda_function.handler", name=name)
+        assert function.call() == 1
+        if name != "kept":
+            function.delete()
+            wait.until(lambda: not [env for env in server.environments() if env["function"] == name], 10, "the end of " + name)
+    wait.until(lambda: {path.name for path in (server.data / "logs").iterdir()} == {"second", "third", "kept"}, 20,
+               "the logs of the first function to go")
+    assert "REPORT RequestId" in server.irori("logs", "third").stdout

@@ -132,7 +132,8 @@ class Environment:
 
 
 class Launcher:
-    def __init__(self, data, instance="testtest", spare=4, extra=(), uid_base=700000, share=None, wait=True):
+    def __init__(self, data, instance="testtest", spare=4, extra=(), uid_base=700000, share=None, wait=True,
+                 preexec=None):
         self.data, self.instance, self.uid_base = pathlib.Path(data), instance, uid_base
         self.data.mkdir(parents=True, exist_ok=True)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -144,7 +145,8 @@ class Launcher:
             [str(build_dir() / "irori-launcher"), f"--data-fd={data_fd}", f"--wire-fd={theirs.fileno()}",
              f"--supervisor-fd={reader}", f"--instance={instance}", f"--uid-base={uid_base}",
              f"--share={share or ROOT / 'share'}", f"--spare-slots={spare}", *extra],
-            pass_fds=(data_fd, theirs.fileno(), reader), stderr=open(self.log_path, "ab"), stdin=subprocess.DEVNULL)
+            pass_fds=(data_fd, theirs.fileno(), reader), stderr=open(self.log_path, "ab"), stdin=subprocess.DEVNULL,
+            preexec_fn=preexec)
         theirs.close()
         os.close(reader)
         os.close(data_fd)

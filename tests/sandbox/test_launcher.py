@@ -1,4 +1,5 @@
 """The launcher, spoken to as irorid speaks to it. Needs root, IRORI_BUILD (default: build/) and a C compiler."""
+import ctypes
 import errno
 import json
 import os
@@ -463,9 +464,24 @@ def test_from_start_to_first_byte(launcher, code, record_property):
     print(f"START to first byte: p50 {statistics.median(times):.2f} ms, p90 {sorted(times)[36]:.2f} ms")
 
 
-def test_signals_are_as_a_program_expects_them(launcher, code):
-    """Neither ignored nor blocked: the launcher's own settings do not reach a function."""
-    env = launcher.start(code).hello()
+def ignore_signals():
+    """By system call: a C library refuses to touch the signals that it keeps for its own threads."""
+    call = ctypes.CDLL(None, use_errno=True).syscall
+    ignored = struct.pack("=QQQQ", signal.SIG_IGN, 0, 0, 0)
+    for number in range(1, 65):
+        if number not in (signal.SIGKILL, signal.SIGSTOP):
+            assert call(13, number, ignored, None, 8) == 0, number
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the number of a system call")
+def test_signals_are_as_a_program_expects_them(tmp_path, share, bootstrap):
+    """Neither ignored nor blocked: neither the launcher's settings nor those of who started it reach a function."""
+    launcher = driver.Launcher(tmp_path, instance="pytest09", share=share, preexec=ignore_signals)
+    status = fields(pathlib.Path(f"/proc/{launcher.process.pid}/status").read_text())
+    assert int(status["SigIgn"], 16) & 3 << 31, "the launcher was started with signals ignored"
+    env = launcher.start(launcher.add_code({"bootstrap": bootstrap})).hello()
     status = env.ask("r /proc/self/status")
     assert "SigIgn:\t0000000000000000" in status and "SigBlk:\t0000000000000000" in status, status
     env.kill()
+    assert launcher.stop() == 0
+    assert driver.traces("pytest09", launcher.data) == []

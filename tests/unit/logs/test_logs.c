@@ -317,6 +317,50 @@ static void test_names_are_checked(void **state)
     (void)logs_free(logs);
 }
 
+static bool is_kept(const char *function, void *ctx)
+{
+    return strcmp(function, ctx) == 0;
+}
+
+static bool has_log(const struct folder *folder, const char *function)
+{
+    struct stat info;
+
+    return fstatat(folder->fd, function, &info, 0) == 0;
+}
+
+static void test_logs_of_deleted_functions_go_but_the_newest(void **state)
+{
+    const struct folder *folder = *state;
+    static char here[] = "here";
+    static const char *const names[] = { "old", "here", "writing", "new", "newer" };
+    struct logs *logs = logs_new(folder->fd, 1000, 1000);
+    struct log_writer *writer = NULL;
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct log_writer *one = writer_of(logs, names[i], "s");
+        struct timespec times[2] = { { .tv_sec = 1000 + (time_t)i }, { .tv_sec = 1000 + (time_t)i } };
+
+        assert_int_equal(append(one, 1, "line\n"), 0);
+        assert_int_equal(utimensat(folder->fd, names[i], times, 0), 0);
+        if (strcmp(names[i], "writing") == 0)
+            writer = one;
+        else
+            (void)log_writer_free(one);
+    }
+    assert_int_equal(logs_prune(logs, 2, is_kept, here, NULL), 0);
+    assert_false(has_log(folder, "old"));
+    for (size_t i = 1; i < sizeof names / sizeof *names; i++)
+        assert_true(has_log(folder, names[i]));
+    (void)log_writer_free(writer);
+    assert_int_equal(logs_prune(logs, 0, is_kept, here, NULL), 0);
+    assert_true(has_log(folder, "here"));
+    for (size_t i = 2; i < sizeof names / sizeof *names; i++)
+        assert_false(has_log(folder, names[i]));
+    assert_int_equal(logs_delete(logs, "here", NULL), 0);
+    (void)logs_free(logs);
+}
+
 static void test_deleting_leaves_writers_harmless(void **state)
 {
     const struct folder *folder = *state;
@@ -432,6 +476,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_torn_end_of_a_closed_segment_is_passed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_long_events_are_cut, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_names_are_checked, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_logs_of_deleted_functions_go_but_the_newest, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_deleting_leaves_writers_harmless, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_full_disk_loses_only_what_did_not_fit, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_reading_while_writing_and_rotating, set_up, tear_down),
