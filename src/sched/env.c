@@ -574,7 +574,9 @@ void env_on_wire(struct env *env, const struct wire_message *message, int *fds, 
     case WIRE_CPU:
     case WIRE_KILL:
     case WIRE_STOP:
+    case WIRE_CAPTURE:
     case WIRE_READY:
+    case WIRE_CAPTURED:
     case WIRE_TYPE_END:
         break;
     }

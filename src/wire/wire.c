@@ -17,10 +17,9 @@
  *   8  u64  env_id
  *   16      the parts its type has, in this order:
  *           number   u64
- *           start    u32 uid_index, memory_mb, tmp_mb, cpu_millis, argc, envc; texts runtime, code, hostname;
- *                    argc and envc texts
- *           exited   u32 kind, u32 value, u32 out_of_memory (0 or 1)
- *           text     text
+ *           start    u32 uid_index, memory_mb, tmp_mb, cpu_millis, argc, envc, flags; u64 template_id; texts
+ * runtime, code, hostname; argc and envc texts exited   u32 kind, u32 value, u32 out_of_memory (0 or 1) text
+ * text
  *
  * A text is u32 length, that many bytes and a NUL, so that decoding need not copy.
  */
@@ -40,11 +39,13 @@ static const struct {
     [WIRE_CPU] = { PART_ENV | PART_NUMBER, 1000000 },
     [WIRE_KILL] = { PART_ENV, 0 },
     [WIRE_STOP] = { PART_ENV, 0 },
+    [WIRE_CAPTURE] = { PART_ENV, 0 },
     [WIRE_READY] = { PART_TEXT, 0 },
     [WIRE_STARTED] = { PART_ENV | PART_NUMBER, WIRE_PARKED },
-    [WIRE_FAILED] = { PART_ENV | PART_NUMBER | PART_TEXT, WIRE_FAIL_INVALID },
+    [WIRE_FAILED] = { PART_ENV | PART_NUMBER | PART_TEXT, WIRE_FAIL_TEMPLATE },
     [WIRE_EXITED] = { PART_ENV | PART_EXITED | PART_TEXT, 0 },
     [WIRE_GONE] = { PART_ENV, 0 },
+    [WIRE_CAPTURED] = { PART_ENV | PART_NUMBER | PART_TEXT, 1 },
 };
 
 /* ------------------------------------------------------------------ checks shared by both directions */
@@ -56,10 +57,26 @@ static bool only_of(const char *text, size_t min, size_t max, const char *allowe
     return len >= min && len <= max && strspn(text, allowed) == len;
 }
 
-static const char *check_start(const struct wire_start *start)
+/* Code runs as its function's user; a template without code is nobody's. */
+static const char *check_code(const struct wire_start *start)
 {
-    if (start->uid_index < 1 || start->uid_index > 65535)
+    bool none = !*start->code && (start->flags & WIRE_START_TEMPLATE);
+
+    if (!none && !only_of(start->code, 64, 64, "0123456789abcdef"))
+        return "code hash";
+    if (none ? start->uid_index != 0 : start->uid_index < 1 || start->uid_index > 65535)
         return "user id index";
+    return NULL;
+}
+
+static const char *check_start(enum wire_type type, const struct wire_start *start)
+{
+    const char *wrong = check_code(start);
+
+    if (wrong)
+        return wrong;
+    if (start->flags > WIRE_START_TEMPLATE || (type == WIRE_RESTART && (start->flags || start->template_id)))
+        return "template";
     if (start->memory_mb < 128 || start->memory_mb > 10240)
         return "memory size";
     if (start->tmp_mb < 512 || start->tmp_mb > 10240)
@@ -68,8 +85,6 @@ static const char *check_start(const struct wire_start *start)
         return "CPU limit";
     if (!only_of(start->runtime, 1, 23, "abcdefghijklmnopqrstuvwxyz0123456789."))
         return "runtime id";
-    if (!only_of(start->code, 64, 64, "0123456789abcdef"))
-        return "code hash";
     if (!only_of(start->hostname, 1, 63, "abcdefghijklmnopqrstuvwxyz0123456789.-"))
         return "host name";
     if (start->argc < 1 || start->argc > WIRE_MAX_ARGS || start->argv[0][0] != '/')
@@ -93,7 +108,7 @@ static const char *check_message(const struct wire_message *message, unsigned pa
     if ((parts & PART_NUMBER) && message->number > types[message->type].number_max)
         return "number";
     if (parts & PART_START)
-        return check_start(&message->start);
+        return check_start(message->type, &message->start);
     if ((parts & PART_EXITED) && message->exited.kind > WIRE_EXIT_EXEC)
         return "kind of exit";
     return NULL;
@@ -126,11 +141,12 @@ static void put_text(struct buf *out, const char *text)
 
 static void put_start(struct buf *out, const struct wire_start *start)
 {
-    const uint32_t numbers[] = { start->uid_index,  start->memory_mb, start->tmp_mb,
-                                 start->cpu_millis, start->argc,      start->envc };
+    const uint32_t numbers[] = { start->uid_index, start->memory_mb, start->tmp_mb, start->cpu_millis,
+                                 start->argc,      start->envc,      start->flags };
 
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         put_u32(out, numbers[i]);
+    put_u64(out, start->template_id);
     put_text(out, start->runtime);
     put_text(out, start->code);
     put_text(out, start->hostname);
@@ -243,6 +259,8 @@ static int get_start(struct reader *in, struct wire_message *message)
     start->cpu_millis = get_u32(in);
     start->argc = get_u32(in);
     start->envc = get_u32(in);
+    start->flags = get_u32(in);
+    start->template_id = get_u64(in);
     start->runtime = get_text(in);
     start->code = get_text(in);
     start->hostname = get_text(in);

@@ -18,6 +18,15 @@
  *   EXITED ◀──                      the runtime process is gone; the slot and /tmp wait
  *   RESTART ──▶ STARTED | FAILED    only after EXITED, or ends what runs and needs no EXITED
  *   KILL ──▶ GONE                   always answered, also after FAILED of a RESTART
+ *
+ * A template is started like an environment, with WIRE_START_TEMPLATE. Once it is captured, its own process
+ * is gone, its Runtime API with it, and clones are made of it:
+ *
+ *   CAPTURE ──▶ CAPTURED            number 0: START may name it; 1: refused, text = why, and it waits for
+ *                                   its KILL
+ *   START with template_id ──▶ STARTED with WIRE_PARKED
+ *                         ──▶ FAILED with WIRE_FAIL_TEMPLATE: the same env_id may be STARTed without it
+ *   EXITED ◀── | KILL ──▶ GONE      no more clones; those that live go on
  */
 
 #include <stdbool.h>
@@ -38,12 +47,14 @@ enum wire_type {
     WIRE_CPU,       /* env_id, number = millicores, 0 = no limit */
     WIRE_KILL,      /* env_id; the slot is cleaned and pooled */
     WIRE_STOP,      /* env_id; the processes end, the slot and /tmp wait as after EXITED */
+    WIRE_CAPTURE,   /* env_id of a template that waits in `next` */
     /* launcher to irorid */
     WIRE_READY = 32, /* text = JSON about machine and runtimes; fds: memory use of all environments */
     WIRE_STARTED,    /* env_id, number = enum wire_started_flag; fds in enum wire_started_fd order */
     WIRE_FAILED,     /* env_id, text = why; number = enum wire_failure */
     WIRE_EXITED,     /* env_id, struct wire_exited */
     WIRE_GONE,       /* env_id */
+    WIRE_CAPTURED,   /* env_id; number = 0, or 1 = refused; text = why */
     WIRE_TYPE_END
 };
 
@@ -56,7 +67,7 @@ enum wire_started_fd {
     WIRE_FD_PIDFD,        /* of the runtime's pid namespace init */
     WIRE_FD_MEMORY_USAGE, /* one decimal number of bytes, page cache included; pread() it */
     WIRE_FD_MEMORY_STAT,  /* memory.stat of the cgroup */
-    WIRE_FD_CONNECTION,   /* only with WIRE_PARKED */
+    WIRE_FD_CONNECTION,   /* only with WIRE_PARKED: our end of a connection on which `next` was sent */
 };
 enum wire_failure {
     WIRE_FAIL_SYSTEM,     /* ours or the kernel's */
@@ -64,6 +75,7 @@ enum wire_failure {
     WIRE_FAIL_NO_RUNTIME, /* the machine has no interpreter for this runtime id */
     WIRE_FAIL_NO_CODE,    /* the code folder is not there */
     WIRE_FAIL_INVALID,    /* the message was refused */
+    WIRE_FAIL_TEMPLATE,   /* the template made no clone; an ordinary START may succeed */
 };
 
 enum wire_exit_kind {
@@ -83,17 +95,22 @@ struct wire_exited {
 /* Everything borrowed; after decoding it points into the packet. */
 struct wire_start {
     uint64_t env_id;
-    uint32_t uid_index;      /* of the function in the instance's user id range, from 1 */
+    uint32_t uid_index;      /* of the function in the instance's user id range, from 1; 0 without code */
     uint32_t memory_mb;      /* 128 to 10240 */
     uint32_t tmp_mb;         /* 512 to 10240 */
     uint32_t cpu_millis;     /* 0 = no limit (INIT) */
     const char *runtime;     /* runtime id; chooses interpreter and runtime client */
-    const char *code;        /* lower-case hex SHA-256, names DIR/code/<it>/ */
+    const char *code;        /* lower-case hex SHA-256, names DIR/code/<it>/; "" only in a template */
     const char *hostname;    /* [a-z0-9.-]{1,63} */
     const char *const *argv; /* program inside the sandbox and its arguments */
     uint32_t argc;           /* 1 to WIRE_MAX_ARGS */
     const char *const *env;  /* "NAME=value" */
     uint32_t envc;           /* 0 to WIRE_MAX_ENV */
+    uint32_t flags;          /* enum wire_start_flag; 0 in RESTART */
+    uint64_t template_id;    /* env_id of the template to clone, 0 = none; 0 in RESTART */
+};
+enum wire_start_flag {
+    WIRE_START_TEMPLATE = 1 << 0, /* it will be captured and cloned, and never serves an invocation itself */
 };
 enum { WIRE_MAX_ARGS = 64, WIRE_MAX_ENV = 640 }; /* 4 KB of a function's own are at most 511, and ours */
 

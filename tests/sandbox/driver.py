@@ -11,11 +11,14 @@ import subprocess
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-START, RESTART, FREEZE, THAW, CPU, KILL = range(1, 7)
-READY, STARTED, FAILED, EXITED, GONE = range(32, 37)
+START, RESTART, FREEZE, THAW, CPU, KILL, STOP, CAPTURE = range(1, 9)
+READY, STARTED, FAILED, EXITED, GONE, CAPTURED = range(32, 38)
+FAIL_SYSTEM, FAIL_NO_SLOT, FAIL_NO_RUNTIME, FAIL_NO_CODE, FAIL_INVALID, FAIL_TEMPLATE = range(6)
+PARKED = START_TEMPLATE = 1
 NUMBER, START_PART, EXITED_PART, TEXT = 1, 2, 4, 8
-PARTS = {START: START_PART, RESTART: START_PART, FREEZE: 0, THAW: 0, CPU: NUMBER, KILL: 0, READY: TEXT,
-         STARTED: NUMBER, FAILED: NUMBER | TEXT, EXITED: EXITED_PART | TEXT, GONE: 0}
+PARTS = {START: START_PART, RESTART: START_PART, FREEZE: 0, THAW: 0, CPU: NUMBER, KILL: 0,
+         STOP: 0, CAPTURE: 0, READY: TEXT, STARTED: NUMBER, FAILED: NUMBER | TEXT, EXITED: EXITED_PART | TEXT, GONE: 0,
+         CAPTURED: NUMBER | TEXT}
 
 
 def build_dir():
@@ -39,8 +42,8 @@ def encode(kind, env_id, number=None, start=None):
     if number is not None:
         body += struct.pack("<Q", number)
     if start is not None:
-        body += struct.pack("<6I", start["uid"], start["memory"], start["tmp"], start["cpu"], len(start["argv"]),
-                            len(start["env"]))
+        body += struct.pack("<7IQ", start["uid"], start["memory"], start["tmp"], start["cpu"], len(start["argv"]),
+                            len(start["env"]), start.get("flags", 0), start.get("template", 0))
         for item in [start["runtime"], start["code"], start["hostname"], *start["argv"], *start["env"]]:
             body += text(item)
     return struct.pack("<BBHIQ", 1, kind, 0, 16 + len(body), env_id) + body

@@ -36,7 +36,9 @@ static struct wire_message start_message(void)
                                              .argv = argv,
                                              .argc = 3,
                                              .env = env,
-                                             .envc = 3 } };
+                                             .envc = 3,
+                                             .flags = WIRE_START_TEMPLATE,
+                                             .template_id = UINT64_C(0x99aabbccddeeff00) } };
 }
 
 static void encode(const struct wire_message *message, struct buf *out)
@@ -64,6 +66,8 @@ static void test_start_arrives_as_it_was_sent(void **state)
     assert_string_equal(got.start.hostname, "a-b.c");
     assert_int_equal(got.start.argc, 3);
     assert_int_equal(got.start.envc, 3);
+    assert_int_equal(got.start.flags, WIRE_START_TEMPLATE);
+    assert_true(got.start.template_id == sent.start.template_id);
     for (size_t i = 0; i < 3; i++) {
         assert_string_equal(got.start.argv[i], argv[i]);
         assert_string_equal(got.start.env[i], env[i]);
@@ -83,13 +87,16 @@ static void test_every_type_arrives(void **state)
         { .type = WIRE_CPU, .env_id = 1, .number = 1769 },
         { .type = WIRE_KILL, .env_id = UINT64_MAX },
         { .type = WIRE_STOP, .env_id = 5 },
+        { .type = WIRE_CAPTURE, .env_id = 6 },
         { .type = WIRE_READY, .text = "{\"a\":1}" },
         { .type = WIRE_STARTED, .env_id = 3, .number = WIRE_PARKED },
         { .type = WIRE_FAILED, .env_id = 3, .number = WIRE_FAIL_NO_CODE, .text = "why" },
         { .type = WIRE_EXITED,
           .env_id = 4,
           .exited = { .kind = WIRE_EXIT_EXEC, .value = -2, .out_of_memory = true, .text = "/x" } },
+        { .type = WIRE_FAILED, .env_id = 3, .number = WIRE_FAIL_TEMPLATE, .text = "gone" },
         { .type = WIRE_GONE, .env_id = 5 },
+        { .type = WIRE_CAPTURED, .env_id = 6, .number = 1, .text = "an open socket" },
     };
 
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
@@ -151,6 +158,7 @@ static void test_values_out_of_range_are_not_sent(void **state)
     REFUSE_WITH(start.code = "../../etc");
     REFUSE_WITH(start.code = CODE "0");
     REFUSE_WITH(start.hostname = "A");
+    REFUSE_WITH(start.flags = WIRE_START_TEMPLATE << 1);
     REFUSE_WITH(start.argc = 0);
     REFUSE_WITH(start.argc = WIRE_MAX_ARGS + 1);
     REFUSE_WITH(start.envc = WIRE_MAX_ENV + 1);
@@ -159,7 +167,46 @@ static void test_values_out_of_range_are_not_sent(void **state)
     REFUSE_WITH(start.env = valueless; message.start.envc = 1);
     refuse(&(struct wire_message){ .type = WIRE_CPU, .env_id = 1, .number = 1000001 });
     refuse(&(struct wire_message){ .type = WIRE_READY });
+    refuse(&(struct wire_message){ .type = WIRE_CAPTURED, .env_id = 1, .number = 2, .text = "" });
     refuse(&(struct wire_message){ .type = WIRE_EXITED, .env_id = 1, .exited = { .kind = 3, .text = "" } });
+}
+
+static void test_only_a_template_may_be_without_code(void **state)
+{
+    (void)state;
+    struct wire_message message = start_message(), got;
+    struct buf packet;
+
+    message.start.code = "";
+    message.start.uid_index = 0;
+    encode(&message, &packet);
+    assert_int_equal(wire_decode(packet.data, packet.len, &got, NULL), 0);
+    assert_string_equal(got.start.code, "");
+    assert_int_equal(got.start.uid_index, 0);
+    wire_message_done(&got);
+    buf_done(&packet);
+    message.start.uid_index = 1;
+    refuse(&message);
+    message.start.uid_index = 0;
+    message.start.flags = 0;
+    refuse(&message);
+    message.start.uid_index = 1;
+    refuse(&message);
+}
+
+static void test_a_restart_knows_no_template(void **state)
+{
+    (void)state;
+    struct wire_message message = start_message();
+    struct buf packet;
+
+    message.type = WIRE_RESTART;
+    refuse(&message);
+    message.start.flags = 0;
+    refuse(&message);
+    message.start.template_id = 0;
+    encode(&message, &packet);
+    buf_done(&packet);
 }
 
 static void test_what_is_too_long_is_not_sent(void **state)
@@ -266,6 +313,8 @@ int main(void)
         cmocka_unit_test(test_start_arrives_as_it_was_sent),
         cmocka_unit_test(test_every_type_arrives),
         cmocka_unit_test(test_values_out_of_range_are_not_sent),
+        cmocka_unit_test(test_only_a_template_may_be_without_code),
+        cmocka_unit_test(test_a_restart_knows_no_template),
         cmocka_unit_test(test_what_is_too_long_is_not_sent),
         cmocka_unit_test(test_damaged_packets_are_refused_or_whole),
         cmocka_unit_test(test_a_text_with_a_nul_is_refused),
