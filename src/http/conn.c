@@ -232,6 +232,15 @@ static bool reserve_input(struct conn *conn, size_t extra)
     return true;
 }
 
+bool conn_feed(struct conn *conn, const void *bytes, size_t len)
+{
+    if (!reserve_input(conn, len))
+        return false;
+    memcpy(conn->in + conn->in_end, bytes, len);
+    conn->in_end += len;
+    return true;
+}
+
 static bool grow_fields(struct conn *conn)
 {
     size_t cap = (conn->parser.fields_needed + 15) / 16 * 16;
@@ -453,12 +462,10 @@ static ssize_t read_some(struct conn *conn)
     n = read(conn->fd, bytes, sizeof bytes);
     if (n <= 0 || conn->state == CONN_LINGER)
         return n;
-    if (!reserve_input(conn, (size_t)n)) {
+    if (!conn_feed(conn, bytes, (size_t)n)) {
         errno = ENOMEM;
         return -1;
     }
-    memcpy(conn->in + conn->in_end, bytes, (size_t)n);
-    conn->in_end += (size_t)n;
     return n;
 }
 

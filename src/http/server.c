@@ -286,15 +286,26 @@ int http_server_listen(struct http_server *server, int fd, int backlog)
     return result;
 }
 
-int http_server_adopt(struct http_server *server, int fd)
+int http_server_adopt(struct http_server *server, int fd, const void *received, size_t received_len)
 {
     int result = server->draining ? -ECANCELED : set_nonblocking(fd);
+    struct conn *conn;
 
     if (result < 0) {
         (void)close(fd);
         return result;
     }
-    return conn_new(server, fd, NULL) ? 0 : -ENOMEM;
+    conn = conn_new(server, fd, NULL);
+    if (!conn || conn->state == CONN_CLOSED)
+        return -ENOMEM;
+    if (received_len == 0)
+        return 0;
+    if (!conn_feed(conn, received, received_len)) {
+        conn_close(conn, false);
+        return -ENOMEM;
+    }
+    server_defer(server, conn);
+    return 0;
 }
 
 /* --- the end

@@ -59,8 +59,10 @@ struct http_server *http_server_new(uv_loop_t *loop, const struct http_server_co
 /** Takes fd (bound; listen() is called). Returns 0 or negative errno, and then fd was closed. May be called
  * again. */
 int http_server_listen(struct http_server *server, int fd, int backlog);
-/** Takes a connected stream socket as if it had been accepted; data as http_exchange_connection_data(). */
-int http_server_adopt(struct http_server *server, int fd);
+/** Takes a connected stream socket as if it had been accepted. received: what counts as read from it already
+ * (copied); it is handled in the loop's next turn, before any connection of a listener that was added in this
+ * one. Returns 0 or negative errno, and then fd was closed. */
+int http_server_adopt(struct http_server *server, int fd, const void *received, size_t received_len);
 /** Stops accepting; idle connections close, busy ones after their answer. */
 void http_server_drain(struct http_server *server);
 size_t http_server_connections(const struct http_server *server);

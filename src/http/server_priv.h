@@ -105,6 +105,8 @@ void server_start_timer(struct http_server *server);
 /** Takes fd; address may be NULL. Returns NULL without memory, and then fd was closed. */
 struct conn *conn_new(struct http_server *server, int fd, const struct sockaddr_storage *address);
 void conn_unref(struct conn *conn);
+/** Adds bytes that count as read; conn_run() is for the caller. False without memory. */
+bool conn_feed(struct conn *conn, const void *bytes, size_t len);
 /** Parses and dispatches what has been read. */
 void conn_run(struct conn *conn);
 /** Harmless when closed already. tell: an unanswered exchange's on_gone() is called. */

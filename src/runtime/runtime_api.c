@@ -35,6 +35,7 @@ struct runtime_api {
     char request_id[ID_MAX_BYTES]; /* of the outstanding invocation; "" when there is none */
     struct buf event_headers;      /* of the outstanding invocation, formatted */
     struct blob *event_body;
+    struct blob *wake; /* for the parked runtime; NULL once it has it */
     bool freed;
 };
 
@@ -76,8 +77,21 @@ static void send_event(struct runtime_api *api)
                api->event_body->len, blob_release, blob_ref(api->event_body));
 }
 
+static void send_wake(struct runtime_api *api, struct http_exchange *x)
+{
+    static const char headers[] = JSON_TYPE "Irori-Wake: runtime\r\n";
+    struct blob *wake = api->wake;
+
+    api->wake = NULL;
+    http_reply(x, 200, headers, sizeof headers - 1, wake->data, wake->len, blob_release, wake);
+}
+
 static void handle_next(struct runtime_api *api, struct http_exchange *x)
 {
+    if (api->wake) {
+        send_wake(api, x);
+        return;
+    }
     if (!runtime_step(&api->state, RUNTIME_CALL_NEXT)) {
         reply_transition(x, api->state, RUNTIME_CALL_NEXT);
         return;
@@ -450,6 +464,7 @@ static void on_server_freed(void *ctx)
 
     buf_done(&api->event_headers);
     (void)blob_unref(api->event_body);
+    (void)blob_unref(api->wake);
     free(api);
 }
 
@@ -465,9 +480,19 @@ struct runtime_api *runtime_api_free(struct runtime_api *api)
     return NULL;
 }
 
-int runtime_api_adopt_parked(struct runtime_api *api, int fd)
+int runtime_api_adopt_parked(struct runtime_api *api, int fd, const char *wake)
 {
-    return http_server_adopt(api->server, fd);
+    static const char parked[] =
+        "GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: 127.0.0.1:9001\r\n\r\n";
+
+    if (wake) {
+        api->wake = blob_new(wake, strlen(wake));
+        if (!api->wake) {
+            (void)close(fd);
+            return -ENOMEM;
+        }
+    }
+    return http_server_adopt(api->server, fd, parked, sizeof parked - 1);
 }
 
 static void optional_header(struct buf *headers, const char *name, const char *value)

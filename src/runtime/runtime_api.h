@@ -61,8 +61,11 @@ struct runtime_api_owner {
 struct runtime_api *runtime_api_new(uv_loop_t *loop, int listener, const struct runtime_api_owner *owner);
 /** Closes every connection; no callback afterwards. Accepts NULL; returns NULL. */
 struct runtime_api *runtime_api_free(struct runtime_api *api);
-/** A connection made by the launcher for a cloned runtime that already waits in `next`. fd: taken. */
-int runtime_api_adopt_parked(struct runtime_api *api, int fd);
+/** A connection made by the launcher for a cloned runtime, on which it counts as having sent `next`. fd:
+ * taken. wake: the wake-up message (JSON text, copied), which is the answer to that `next` while the state
+ * stays as it is: the next call is the runtime's first. NULL: the `next` is a real one. Call it in the turn
+ * of the loop that made api, before anybody else can be first. Returns 0 or negative errno. */
+int runtime_api_adopt_parked(struct runtime_api *api, int fd, const char *wake);
 /** Hands out an invocation: at once when the runtime waits in `next`, else when it asks. Strings and body are
  * copied or referenced. Returns 0, -EBUSY when one is outstanding, -ENOMEM. */
 int runtime_api_deliver(struct runtime_api *api, const struct runtime_event *event);

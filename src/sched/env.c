@@ -525,7 +525,7 @@ static void take_fds(struct env *env, uint64_t flags, int *fds, size_t fd_count)
     env->memory_stat_fd = fds[WIRE_FD_MEMORY_STAT];
     fds[WIRE_FD_PIDFD] = fds[WIRE_FD_MEMORY_USAGE] = fds[WIRE_FD_MEMORY_STAT] = -1;
     if ((flags & WIRE_PARKED) && fd_count > WIRE_FD_CONNECTION && env->api) {
-        (void)runtime_api_adopt_parked(env->api, fds[WIRE_FD_CONNECTION]);
+        (void)runtime_api_adopt_parked(env->api, fds[WIRE_FD_CONNECTION], NULL);
         fds[WIRE_FD_CONNECTION] = -1;
     }
 }

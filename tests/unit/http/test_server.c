@@ -123,7 +123,7 @@ static void open_world_with(struct world *world, uint64_t timeout_ms, bool join_
     world->server = http_server_new(&world->loop, &config);
     assert_non_null(world->server);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-    assert_int_equal(http_server_adopt(world->server, pair[0]), 0);
+    assert_int_equal(http_server_adopt(world->server, pair[0], NULL, 0), 0);
     assert_int_equal(http_server_connections(world->server), 1);
     world->client = pair[1];
 }
@@ -588,7 +588,7 @@ static void test_draining_lets_the_busy_ones_answer(void **state)
     open_world(&world, 0);
     say(&world, GET("/hold"));
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-    assert_int_equal(http_server_adopt(world.server, pair[0]), 0);
+    assert_int_equal(http_server_adopt(world.server, pair[0], NULL, 0), 0);
     http_server_drain(world.server);
     assert_int_equal(http_server_connections(world.server), 1);
     http_reply(world.held[0], 200, "", 0, "last", 4, NULL, NULL);
@@ -647,6 +647,44 @@ static void test_a_header_line_may_be_longer_than_a_megabyte(void **state)
     close_world(&world);
 }
 
+static void test_an_adopted_connection_may_have_sent_already(void **state)
+{
+    (void)state;
+    static const char received[] = GET("/a") "GET /b HTTP/1.1\r\n";
+    struct world world;
+    int pair[2];
+
+    open_world(&world, 0);
+    (void)close(world.client);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    assert_int_equal(http_server_adopt(world.server, pair[0], received, sizeof received - 1), 0);
+    assert_int_equal(world.requests, 0); /* not before the loop runs */
+    world.client = pair[1];
+    read_answers(&world);
+    assert_int_equal(occurrences(&world, "/a"), 1);
+    assert_int_equal(occurrences(&world, "/b"), 0);
+    say(&world, "Host: x\r\n\r\n");
+    assert_int_equal(occurrences(&world, "/b"), 1);
+    close_world(&world);
+}
+
+static void test_a_server_may_end_before_an_adopted_request_is_read(void **state)
+{
+    (void)state;
+    struct world world;
+    int pair[2];
+
+    open_world(&world, 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    assert_int_equal(http_server_adopt(world.server, pair[0], GET("/a"), strlen(GET("/a"))), 0);
+    http_server_free(world.server, on_freed, &world);
+    world.server = NULL;
+    close_world(&world);
+    assert_int_equal(world.freed, 1);
+    assert_int_equal(world.requests, 0);
+    (void)close(pair[1]);
+}
+
 static void test_status_texts(void **state)
 {
     (void)state;
@@ -682,6 +720,8 @@ int main(void)
         cmocka_unit_test(test_draining_lets_the_busy_ones_answer),
         cmocka_unit_test(test_large_bodies_arrive_whole),
         cmocka_unit_test(test_a_header_line_may_be_longer_than_a_megabyte),
+        cmocka_unit_test(test_an_adopted_connection_may_have_sent_already),
+        cmocka_unit_test(test_a_server_may_end_before_an_adopted_request_is_read),
         cmocka_unit_test(test_status_texts),
     };
 

@@ -1,0 +1,192 @@
+/* Connections of cloned runtimes; everything else of the Runtime API is tested end to end. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/blob.h"
+#include "runtime/runtime_api.h"
+
+struct world {
+    uv_loop_t loop;
+    struct runtime_api *api;
+    int client;
+    struct sockaddr_in address; /* of the listener */
+    unsigned nexts, init_errors;
+    char answers[4096];
+};
+
+static void on_next(void *ctx)
+{
+    ((struct world *)ctx)->nexts++;
+}
+
+static void on_result(const struct runtime_result *result, void *ctx)
+{
+    (void)result;
+    (void)ctx;
+}
+
+static void on_init_error(const struct runtime_result *result, void *ctx)
+{
+    (void)result;
+    ((struct world *)ctx)->init_errors++;
+}
+
+static void turn(struct world *w)
+{
+    for (int i = 0; i < 10; i++)
+        (void)uv_run(&w->loop, UV_RUN_NOWAIT);
+}
+
+/* What the runtime gets to read now. */
+static const char *read_answer(struct world *w)
+{
+    ssize_t n;
+
+    turn(w);
+    n = recv(w->client, w->answers, sizeof w->answers - 1, MSG_DONTWAIT);
+    w->answers[n > 0 ? n : 0] = '\0';
+    return w->answers;
+}
+
+static void say(struct world *w, const char *text)
+{
+    assert_int_equal(send(w->client, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+}
+
+#define NEXT "GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: x\r\n\r\n"
+
+static void open_world(struct world *w, const char *wake)
+{
+    struct runtime_api_owner owner = { on_next, on_result, on_init_error, w };
+    socklen_t len = sizeof w->address;
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), pair[2];
+
+    *w = (struct world){ .address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) } };
+    assert_int_equal(uv_loop_init(&w->loop), 0);
+    assert_int_equal(bind(listener, (struct sockaddr *)&w->address, sizeof w->address), 0);
+    assert_int_equal(listen(listener, 4), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&w->address, &len), 0);
+    w->api = runtime_api_new(&w->loop, listener, &owner);
+    assert_non_null(w->api);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    assert_int_equal(runtime_api_adopt_parked(w->api, pair[0], wake), 0);
+    assert_int_equal(w->nexts, 0); /* never before the call has returned */
+    w->client = pair[1];
+}
+
+static void close_world(struct world *w)
+{
+    w->api = runtime_api_free(w->api);
+    (void)close(w->client);
+    assert_int_equal(uv_run(&w->loop, UV_RUN_DEFAULT), 0);
+    assert_int_equal(uv_loop_close(&w->loop), 0);
+}
+
+static void deliver(struct world *w)
+{
+    struct blob *event = blob_new("{\"a\":1}", 7);
+    struct runtime_event given = { .request_id = "id", .function_arn = "arn", .body = event };
+
+    assert_int_equal(runtime_api_deliver(w->api, &given), 0);
+    (void)blob_unref(event);
+}
+
+static void test_a_clone_is_woken_and_then_asks_for_its_work(void **state)
+{
+    (void)state;
+    char wake[] = "{\"seed\":\"00\"}";
+    struct world w;
+
+    open_world(&w, wake);
+    memset(wake, 'x', sizeof wake - 1); /* it was copied */
+    assert_string_equal(read_answer(&w),
+                        "HTTP/1.1 200 OK\r\nContent-Length: 13\r\nConnection: keep-alive\r\n"
+                        "Content-Type: application/json\r\nIrori-Wake: runtime\r\n\r\n{\"seed\":\"00\"}");
+    assert_int_equal(w.nexts, 0);
+    assert_int_equal(runtime_api_state(w.api), RUNTIME_STARTED);
+    say(&w, NEXT);
+    assert_string_equal(read_answer(&w), "");
+    assert_int_equal(w.nexts, 1);
+    assert_int_equal(runtime_api_state(w.api), RUNTIME_READY);
+    deliver(&w);
+    assert_non_null(strstr(read_answer(&w), "Lambda-Runtime-Aws-Request-Id: id\r\n"));
+    close_world(&w);
+}
+
+static void test_a_woken_clone_may_fail_its_init(void **state)
+{
+    (void)state;
+    struct world w;
+
+    open_world(&w, "{}");
+    assert_non_null(strstr(read_answer(&w), "Irori-Wake"));
+    say(&w, "POST /2018-06-01/runtime/init/error HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}");
+    assert_non_null(strstr(read_answer(&w), " 202 "));
+    assert_int_equal(w.init_errors, 1);
+    assert_int_equal(w.nexts, 0);
+    close_world(&w);
+}
+
+static void test_only_the_parked_one_is_woken(void **state)
+{
+    (void)state;
+    struct world w;
+    int other = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    char byte;
+
+    open_world(&w, "{}");
+    assert_int_equal(connect(other, (struct sockaddr *)&w.address, sizeof w.address), 0);
+    assert_int_equal(send(other, NEXT, strlen(NEXT), MSG_NOSIGNAL), strlen(NEXT));
+    assert_non_null(strstr(read_answer(&w), "Irori-Wake"));
+    assert_int_equal(w.nexts, 1);
+    assert_int_equal(recv(other, &byte, 1, MSG_DONTWAIT), -1); /* waits for its work */
+    (void)close(other);
+    close_world(&w);
+}
+
+static void test_without_a_message_it_waits_for_its_work(void **state)
+{
+    (void)state;
+    struct world w;
+
+    open_world(&w, NULL);
+    assert_string_equal(read_answer(&w), "");
+    assert_int_equal(w.nexts, 1);
+    deliver(&w);
+    assert_non_null(strstr(read_answer(&w), "{\"a\":1}"));
+    close_world(&w);
+}
+
+static void test_an_end_before_the_message_loses_nothing(void **state)
+{
+    (void)state;
+    struct world w;
+
+    open_world(&w, "{}");
+    close_world(&w);
+    assert_int_equal(w.nexts, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_clone_is_woken_and_then_asks_for_its_work),
+        cmocka_unit_test(test_a_woken_clone_may_fail_its_init),
+        cmocka_unit_test(test_only_the_parked_one_is_woken),
+        cmocka_unit_test(test_without_a_message_it_waits_for_its_work),
+        cmocka_unit_test(test_an_end_before_the_message_loses_nothing),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
