@@ -10,7 +10,7 @@
 #include "model/function.h"
 #include "wire/wire.h"
 
-enum { VARS_MAX = WIRE_MAX_ENV, ARGS_MAX = 8, VALUE_MAX_BYTES = 8192 };
+enum { VARS_MAX = WIRE_MAX_ENV, ARGS_MAX = 8, VALUE_MAX_BYTES = 8192, WAKE_MAX_BYTES = 1 << 20 };
 
 static void add(struct env_vars *vars, bool *failed, const char *name, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
@@ -79,20 +79,29 @@ static void add_overridable(struct env_vars *vars, bool *failed, const char *run
     }
 }
 
+/* The same for every function of a runtime. */
+static void add_of_runtime(struct env_vars *vars, bool *failed, const char *runtime, const char *region)
+{
+    add(vars, failed, "LAMBDA_TASK_ROOT", "/var/task");
+    add(vars, failed, "LAMBDA_RUNTIME_DIR", "/var/runtime");
+    if (!text_starts(runtime, "provided")) {
+        add(vars, failed, "AWS_EXECUTION_ENV", "AWS_Lambda_%s", runtime);
+        add(vars, failed, "PWD", "/var/task");
+        add(vars, failed, "SHLVL", "0");
+    }
+    add(vars, failed, "AWS_REGION", "%s", region);
+    add(vars, failed, "AWS_DEFAULT_REGION", "%s", region);
+    add(vars, failed, "AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001");
+    add(vars, failed, "_AWS_XRAY_DAEMON_ADDRESS", "169.254.100.1");
+    add(vars, failed, "_AWS_XRAY_DAEMON_PORT", "2000");
+}
+
 static void add_platform(struct env_vars *vars, bool *failed, const struct env_vars_input *in)
 {
     const struct fn_version *version = in->version;
 
     add(vars, failed, "_HANDLER", "%s", version->handler);
-    add(vars, failed, "LAMBDA_TASK_ROOT", "/var/task");
-    add(vars, failed, "LAMBDA_RUNTIME_DIR", "/var/runtime");
-    if (!text_starts(version->runtime, "provided")) {
-        add(vars, failed, "AWS_EXECUTION_ENV", "AWS_Lambda_%s", version->runtime);
-        add(vars, failed, "PWD", "/var/task");
-        add(vars, failed, "SHLVL", "0");
-    }
-    add(vars, failed, "AWS_REGION", "%s", in->region);
-    add(vars, failed, "AWS_DEFAULT_REGION", "%s", in->region);
+    add_of_runtime(vars, failed, version->runtime, in->region);
     add(vars, failed, "AWS_ACCESS_KEY_ID", "%s", in->access_key);
     add(vars, failed, "AWS_SECRET_ACCESS_KEY", "%s", in->secret);
     add(vars, failed, "AWS_SESSION_TOKEN", "%s", in->token);
@@ -102,9 +111,6 @@ static void add_platform(struct env_vars *vars, bool *failed, const struct env_v
     add(vars, failed, "AWS_LAMBDA_LOG_GROUP_NAME", "%s", version->log_group);
     add(vars, failed, "AWS_LAMBDA_LOG_STREAM_NAME", "%s", in->log_stream);
     add(vars, failed, "AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand");
-    add(vars, failed, "AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001");
-    add(vars, failed, "_AWS_XRAY_DAEMON_ADDRESS", "169.254.100.1");
-    add(vars, failed, "_AWS_XRAY_DAEMON_PORT", "2000");
     if (version->log_format == LOG_FORMAT_JSON) {
         add(vars, failed, "AWS_LAMBDA_LOG_FORMAT", "JSON");
         add(vars, failed, "AWS_LAMBDA_LOG_LEVEL", "%s",
@@ -144,10 +150,10 @@ static bool reserved(const char *name)
     return false;
 }
 
-static int add_arguments(struct env_vars *vars, const struct env_vars_input *in)
+/* wrapper: NULL or "" for none. */
+static int add_arguments(struct env_vars *vars, const char *runtime, const char *interpreter,
+                         const char *wrapper)
 {
-    const char *runtime = in->version->runtime;
-    const char *wrapper = customer(in->version, "AWS_LAMBDA_EXEC_WRAPPER");
     const char *args[ARGS_MAX];
     size_t count = 0;
 
@@ -157,7 +163,7 @@ static int add_arguments(struct env_vars *vars, const struct env_vars_input *in)
         vars->has_wrapper = wrapper && *wrapper;
         if (vars->has_wrapper)
             args[count++] = wrapper;
-        args[count++] = in->interpreter;
+        args[count++] = interpreter;
         if (text_starts(runtime, "nodejs")) {
             args[count++] = "/var/runtime/bootstrap.cjs";
         } else {
@@ -186,7 +192,8 @@ int env_vars_build(const struct env_vars_input *in, struct env_vars *ret_vars)
                 add(&vars, &failed, in->version->vars[i].name, "%s", in->version->vars[i].value);
         }
         add_platform(&vars, &failed, in);
-        failed = failed || add_arguments(&vars, in) < 0;
+        failed = failed || add_arguments(&vars, in->version->runtime, in->interpreter,
+                                         customer(in->version, "AWS_LAMBDA_EXEC_WRAPPER")) < 0;
     }
     if (failed) {
         env_vars_done(&vars);
@@ -194,6 +201,93 @@ int env_vars_build(const struct env_vars_input *in, struct env_vars *ret_vars)
     }
     *ret_vars = vars;
     return 0;
+}
+
+int env_vars_build_template(const char *runtime, const char *region, const char *interpreter,
+                            struct env_vars *ret_vars)
+{
+    struct env_vars vars = { .env = calloc(VARS_MAX, sizeof *vars.env) };
+    bool failed = !vars.env;
+
+    if (!failed) {
+        add_overridable(&vars, &failed, runtime);
+        add_of_runtime(&vars, &failed, runtime, region);
+        add(&vars, &failed, "UV_USE_IO_URING", "0"); /* a ring cannot be cloned */
+        add(&vars, &failed, "IRORI_TEMPLATE", "runtime");
+        failed = failed || add_arguments(&vars, runtime, interpreter, NULL) < 0;
+    }
+    if (failed) {
+        env_vars_done(&vars);
+        return -ENOMEM;
+    }
+    *ret_vars = vars;
+    return 0;
+}
+
+char *env_vars_wake(const struct env_vars *vars, const char *handler,
+                    const unsigned char seed[static ENV_VARS_SEED_BYTES])
+{
+    struct buf json = BUF_INIT(WAKE_MAX_BYTES);
+    char hex[2 * ENV_VARS_SEED_BYTES + 1];
+
+    text_hex(seed, ENV_VARS_SEED_BYTES, hex);
+    (void)buf_printf(&json, "{\"seed\":\"%s\",\"env\":{", hex);
+    for (size_t i = 0; i < vars->count; i++) {
+        const char *name = vars->env[i], *equals = strchr(name, '=');
+
+        (void)buf_puts(&json, i > 0 ? "," : "");
+        (void)buf_json_string(&json, name, (size_t)(equals - name));
+        (void)buf_putc(&json, ':');
+        (void)buf_json_string(&json, equals + 1, strlen(equals + 1));
+    }
+    (void)buf_puts(&json, "},\"handler\":");
+    (void)buf_json_string(&json, handler, strlen(handler));
+    (void)buf_puts(&json, ",\"root\":\"/var/task\"}");
+    return buf_take(&json, NULL);
+}
+
+/* Read by the interpreter or the C library before anybody could have told a clone. */
+static bool read_at_start(const char *name)
+{
+    static const char *const prefixes[] = { "NODE_",    "LD_", "PYTHON", "MALLOC_", "GLIBC_",
+                                            "OPENSSL_", "UV_", "SSL_",   "LC_" };
+
+    if (strcmp(name, "NODE_ENV") == 0) /* nobody but packages reads it */
+        return false;
+    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
+        if (text_starts(name, prefixes[i]))
+            return true;
+    }
+    return strcmp(name, "LANG") == 0 || strcmp(name, "TZ") == 0;
+}
+
+/* Whether the runtime has the variable with that value anyway; false without memory. */
+static bool is_default(const char *runtime, const struct env_var *var)
+{
+    struct env_vars defaults = { .env = calloc(VARS_MAX, sizeof *defaults.env) };
+    bool failed = !defaults.env, same = false;
+    size_t len = strlen(var->name);
+
+    if (!failed)
+        add_overridable(&defaults, &failed, runtime);
+    for (size_t i = 0; i < defaults.count && !same; i++)
+        same = strncmp(defaults.env[i], var->name, len) == 0 && defaults.env[i][len] == '=' &&
+               strcmp(defaults.env[i] + len + 1, var->value) == 0;
+    env_vars_done(&defaults);
+    return same;
+}
+
+const char *env_vars_against_clone(const struct fn_version *version)
+{
+    for (size_t i = 0; i < version->var_count; i++) {
+        const struct env_var *var = &version->vars[i];
+
+        if (strcmp(var->name, "AWS_LAMBDA_EXEC_WRAPPER") == 0 && *var->value)
+            return var->name;
+        if (read_at_start(var->name) && !is_default(version->runtime, var))
+            return var->name;
+    }
+    return NULL;
 }
 
 void env_vars_done(struct env_vars *vars)

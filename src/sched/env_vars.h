@@ -9,6 +9,8 @@
 
 struct fn_version;
 
+enum { ENV_VARS_SEED_BYTES = 32 };
+
 struct env_vars_input {
     const struct fn_version *version;
     const char *region;
@@ -28,4 +30,16 @@ struct env_vars {
 
 /** Returns 0 or -ENOMEM. */
 int env_vars_build(const struct env_vars_input *input, struct env_vars *ret_vars);
+/** Of a managed runtime's template: what does not depend on a function. Returns 0 or -ENOMEM. */
+int env_vars_build_template(const char *runtime, const char *region, const char *interpreter,
+                            struct env_vars *ret_vars);
+/** The message that makes a clone of a runtime's template the function's process, as JSON text to be freed;
+ * NULL without memory:
+ *
+ *   {"seed":"<hex>","env":{"NAME":"value",...},"handler":"index.handler","root":"/var/task"} */
+char *env_vars_wake(const struct env_vars *vars, const char *handler,
+                    const unsigned char seed[static ENV_VARS_SEED_BYTES]);
+/** The variable of the version that a clone could not obey, because the interpreter reads it before it is
+ * cloned; NULL when there is none. Borrowed from version. */
+const char *env_vars_against_clone(const struct fn_version *version);
 void env_vars_done(struct env_vars *vars);

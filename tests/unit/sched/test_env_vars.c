@@ -5,7 +5,11 @@
 
 #include <cmocka.h>
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include <cjson/cJSON.h>
 
 #include "model/function.h"
 #include "sched/env_vars.h"
@@ -134,6 +138,111 @@ static void test_as_many_as_the_limit_allows(void **state)
     env_vars_done(&vars);
 }
 
+static void test_a_template_knows_no_function(void **state)
+{
+    (void)state;
+    static const char *const of_a_function[] = {
+        "_HANDLER",          "AWS_ACCESS_KEY_ID",        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN", "AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_LOG_STREAM_NAME"
+    };
+    struct env_vars vars, ordinary = build("nodejs20.x", NULL, 0);
+
+    assert_int_equal(env_vars_build_template("nodejs20.x", "eu-west-1", "/usr/bin/it", &vars), 0);
+    assert_string_equal(value_of(&vars, "IRORI_TEMPLATE"), "runtime");
+    assert_string_equal(value_of(&vars, "UV_USE_IO_URING"), "0");
+    assert_string_equal(value_of(&vars, "AWS_LAMBDA_RUNTIME_API"), "127.0.0.1:9001");
+    for (size_t i = 0; i < sizeof of_a_function / sizeof *of_a_function; i++) {
+        assert_null(value_of(&vars, of_a_function[i]));
+        assert_non_null(value_of(&ordinary, of_a_function[i]));
+    }
+    /* The rest is as in an ordinary start, the program too. */
+    for (size_t i = 0; i < vars.count; i++) {
+        char name[64];
+
+        (void)snprintf(name, sizeof name, "%.*s", (int)strcspn(vars.env[i], "="), vars.env[i]);
+        if (strcmp(name, "IRORI_TEMPLATE") != 0 && strcmp(name, "UV_USE_IO_URING") != 0)
+            assert_string_equal(value_of(&vars, name), value_of(&ordinary, name));
+    }
+    assert_int_equal(vars.argc, ordinary.argc);
+    for (size_t i = 0; i < vars.argc; i++)
+        assert_string_equal(vars.argv[i], ordinary.argv[i]);
+    env_vars_done(&vars);
+    env_vars_done(&ordinary);
+}
+
+static void test_the_wake_up_message_carries_everything(void **state)
+{
+    (void)state;
+    struct env_var own[] = { { (char[]){ "MINE" }, (char[]){ "a=\"b\"\n\x01Ã¤" } },
+                             { (char[]){ "EMPTY" }, (char[]){ "" } } };
+    unsigned char seed[ENV_VARS_SEED_BYTES] = { 0xab };
+    struct env_vars vars = build("nodejs20.x", own, 2);
+    char *text = env_vars_wake(&vars, "in\"dex.handler", seed);
+    cJSON *json = cJSON_Parse(text);
+    const cJSON *env = cJSON_GetObjectItemCaseSensitive(json, "env"), *at;
+    const char *hex = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "seed"));
+
+    assert_non_null(json);
+    assert_int_equal(strlen(hex), 64);
+    assert_int_equal(strncmp(hex, "ab00", 4), 0);
+    assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "handler")),
+                        "in\"dex.handler");
+    assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "root")), "/var/task");
+    assert_int_equal(cJSON_GetArraySize(env), vars.count);
+    cJSON_ArrayForEach(at, env) assert_string_equal(cJSON_GetStringValue(at), value_of(&vars, at->string));
+    cJSON_Delete(json);
+    free(text);
+    env_vars_done(&vars);
+}
+
+static void test_variables_that_a_clone_could_not_obey(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *runtime, *name, *value;
+        bool against;
+    } rows[] = {
+        { "nodejs20.x", "MINE", "1", false },
+        { "nodejs20.x", "NODE_ENV", "production", false },
+        { "nodejs20.x", "NODE_OPTIONS", "--enable-source-maps", true },
+        { "nodejs20.x", "NODE_PATH", "/opt/mine", true },
+        { "nodejs20.x", "NODE_EXTRA_CA_CERTS", "/x", true },
+        { "nodejs20.x", "LD_PRELOAD", "/opt/x.so", true },
+        { "nodejs20.x", "LD_LIBRARY_PATH", "/opt/lib", true },
+        { "nodejs20.x", "UV_THREADPOOL_SIZE", "8", true },
+        { "nodejs20.x", "SSL_CERT_FILE", "/x", true },
+        { "nodejs20.x", "OPENSSL_CONF", "/x", true },
+        { "nodejs20.x", "TZ", ":UTC", false },
+        { "nodejs20.x", "TZ", "Europe/Berlin", true },
+        { "nodejs20.x", "TZ_OF_MINE", "x", false },
+        { "nodejs20.x", "LANG", "en_US.UTF-8", false },
+        { "nodejs20.x", "LANG", "C", true },
+        { "nodejs20.x", "LC_ALL", "C", true },
+        { "python3.12", "LC_CTYPE", "C.UTF-8", false },
+        { "python3.11", "LC_CTYPE", "C.UTF-8", true },
+        { "python3.11", "PYTHONPATH", "/opt/mine", true },
+        { "python3.11", "PYTHONUNBUFFERED", "1", true },
+        { "python3.11", "MALLOC_ARENA_MAX", "1", true },
+        { "python3.11", "GLIBC_TUNABLES", "x", true },
+        { "python3.11", "AWS_LAMBDA_EXEC_WRAPPER", "/opt/wrap", true },
+        { "python3.11", "AWS_LAMBDA_EXEC_WRAPPER", "", false },
+    };
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct env_var own[] = { { (char[]){ "FIRST" }, (char[]){ "x" } },
+                                 { (char *)(uintptr_t)rows[i].name, (char *)(uintptr_t)rows[i].value } };
+        struct fn_version version = { .runtime = (char *)(uintptr_t)rows[i].runtime,
+                                      .vars = own,
+                                      .var_count = 2 };
+        const char *against = env_vars_against_clone(&version);
+
+        if ((against != NULL) != rows[i].against)
+            fail_msg("%s=%s", rows[i].name, rows[i].value);
+        if (against)
+            assert_string_equal(against, rows[i].name);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -141,6 +250,9 @@ int main(void)
         cmocka_unit_test(test_python_sets_the_c_type_from_3_12_on),
         cmocka_unit_test(test_customers_may_override_some_and_not_others),
         cmocka_unit_test(test_as_many_as_the_limit_allows),
+        cmocka_unit_test(test_a_template_knows_no_function),
+        cmocka_unit_test(test_the_wake_up_message_carries_everything),
+        cmocka_unit_test(test_variables_that_a_clone_could_not_obey),
         cmocka_unit_test(test_wrapper_stands_in_front_of_managed_runtimes_only),
     };
 
