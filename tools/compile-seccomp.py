@@ -167,7 +167,7 @@ class Parser:
         group.result = return_value(words[0], at)
 
     def on_secret(self, words, at):
-        if words or not self.group(at).calls or self.group(at).checks or self.group(at).result == ALLOW:
+        if words or not self.group(at).calls or self.group(at).result in (None, ALLOW):
             raise PolicyError(f"line {at}: secret is for groups that refuse")
         self.group(at).secret = True
 
@@ -261,7 +261,7 @@ def put_group(to, group):
 
 def put_secret(to, group):
     """As put_group, for a call that passes when arguments 4 and 5 hold the secret. The blanks are None."""
-    success, failure = to.finish(ALLOW), to.finish(group.result)
+    success, failure = to.finish(ALLOW), put_group(to, group) if group.checks else to.finish(group.result)
     for word in reversed(range(4)):
         to.branch(JEQ, None, success, failure)
         success = to.put(LOAD, k=AT_ARGS + 8 * 4 + 4 * word)

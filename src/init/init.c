@@ -82,30 +82,50 @@ static struct sock_fprog receive_setup(void)
     return (struct sock_fprog){ .len = (unsigned short)setup->filter_count, .filter = filter };
 }
 
-/* Fills the vectors behind strings: argv, NULL, environment, NULL. */
-static bool split_strings(const struct control_start *start, size_t len)
+/* Fills the vectors behind strings: argv, NULL, environment, NULL; and program, if another filter stands
+ * behind them. */
+static bool split_start(const struct control_start *start, size_t len, struct sock_fprog *program)
 {
     const char *at = start->strings, *end = packet + len;
     const char **out = strings;
+    size_t filter_bytes = start->filter_count * sizeof filter[0];
 
-    if (start->argc > WIRE_MAX_ARGS || start->envc > WIRE_MAX_ENV)
+    if (start->argc > WIRE_MAX_ARGS || start->envc > WIRE_MAX_ENV ||
+        start->filter_count > CONTROL_MAX_FILTER || filter_bytes > (size_t)(end - at))
         return false;
+    end -= filter_bytes;
     for (uint32_t i = 0; i < start->argc + start->envc; i++) {
         if (i == start->argc)
             out++;
         if (at >= end)
             return false;
         *out++ = at;
-        at += strlen(at) + 1;
+        at += strnlen(at, (size_t)(end - at)) + 1;
     }
-    return at == end;
+    if (at != end)
+        return false;
+    if (start->filter_count > 0) {
+        memcpy(filter, end, filter_bytes);
+        program->len = (unsigned short)start->filter_count;
+    }
+    return true;
 }
 
-/* Reaps until the program itself has ended; returns its status. The launcher's end of the socket closes when
- * it dies. */
+static void adopt(void)
+{
+    struct control_adopt adopt;
+
+    if (recv(CONTROL_FD, &adopt, sizeof adopt, 0) != sizeof adopt || adopt.type != CONTROL_ADOPT)
+        _exit(1); /* the launcher is gone */
+    report(CONTROL_ADOPTED, 0, 0, "");
+}
+
+/* Reaps until the program itself has ended, and returns its status; without a program, or once adopted, for
+ * ever. The launcher's end of the socket closes when it dies. */
 static int supervise(pid_t program, int signals)
 {
     struct pollfd wait[] = { { .fd = signals, .events = POLLIN }, { .fd = CONTROL_FD, .events = POLLIN } };
+    bool adopted = false;
 
     for (;;) {
         struct signalfd_siginfo info;
@@ -113,13 +133,17 @@ static int supervise(pid_t program, int signals)
         int status;
 
         while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-            if (pid == program)
+            if (adopted)
+                report(CONTROL_CHILD, (uint32_t)pid, status, "");
+            else if (pid == program)
                 return status;
         }
         if (poll(wait, 2, -1) < 0 && errno != EINTR)
             _exit(1);
-        if (wait[1].revents)
-            _exit(1);
+        if (wait[1].revents) {
+            adopt();
+            adopted = true;
+        }
         if (wait[0].revents && read(signals, &info, sizeof info) < 0 && errno != EAGAIN && errno != EINTR)
             _exit(1);
     }
@@ -158,7 +182,7 @@ int main(void)
     len = receive(fds, &fd_count);
     step.name = "start message";
     if (len < sizeof *start || start->type != CONTROL_START || fd_count != start->mount_count ||
-        !split_strings(start, len))
+        !split_start(start, len, &program))
         fail(&step, -EINVAL);
     r = init_attach(start, fds, &step);
     if (r == 0) {
@@ -169,6 +193,11 @@ int main(void)
         r = init_drop(start->uid, start->gid, &program, &step);
     if (r < 0)
         fail(&step, r);
+    if (start->argc == 0) {
+        (void)close(CONTROL_LOG_FD);
+        report(CONTROL_HELD, 0, 0, "");
+        (void)supervise(0, signals);
+    }
     r = init_spawn(strings, strings + start->argc + 1, CONTROL_LOG_FD);
     (void)close(CONTROL_LOG_FD);
     if (r < 0) {

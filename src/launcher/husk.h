@@ -7,6 +7,7 @@
  * if it can be helped.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -23,12 +24,22 @@ struct husk {
     int listener;         /* of the Runtime API; shut down, not only closed, at the end */
     int log;              /* -1 once handed on */
     int uid_map, gid_map; /* to be written at the START */
+    /* Of a husk in a family, for a clone: both ends of a connection to the listener, and the log's write end.
+     */
+    int client, server, log_out;
 };
 
-#define HUSK_NONE_INIT ((struct husk){ 0, -1, -1, -1, -1, -1, -1 })
+#define HUSK_NONE_INIT ((struct husk){ 0, -1, -1, -1, -1, -1, -1, -1, -1, -1 })
 
 /* Of the function's user, inside; recorded on AWS. */
 enum { HUSK_UID = 993, HUSK_GID = 990 };
+
+/* A template's namespaces, in which the slots of its clones are made: the image may enter what its own user
+ * owns. */
+enum {
+    HUSK_FAMILY_IDS = 100000,
+    HUSK_FAMILY_ID_COUNT = 65535
+}; /* ids of functions, from HUSK_FAMILY_IDS + 1 on */
 
 struct husk_place {
     int program;    /* irori-init */
@@ -38,6 +49,7 @@ struct husk_place {
     const struct cgroup *cgroup;
     const struct sock_filter *filter;
     size_t filter_count;
+    int family; /* pidfd of the init of a template's namespaces; -1 = none */
 };
 
 /** Starts it; the working directory must be the sandbox's root to be. All descriptors in place are borrowed.
@@ -50,14 +62,31 @@ struct husk_mounts {
     uint32_t count;
 };
 
-/** Gives it its identity and its START. mounts: borrowed. uid: the host's. */
-int husk_launch(struct husk *husk, const struct wire_start *start, const struct husk_mounts *mounts,
-                uint32_t uid, struct err *err);
+struct husk_start {
+    const struct wire_start *start; /* borrowed, as are the next ones */
+    const struct husk_mounts *mounts;
+    bool hold;                        /* run nothing: a clone comes */
+    const struct sock_filter *filter; /* instead of the one it was spawned with; NULL = none */
+    size_t filter_count;
+    uint32_t uid, gid;    /* of the function in the user namespace above: the host's, or the family's */
+    uint32_t family_base; /* != 0: the ids of all functions are mapped too, as HUSK_FAMILY_IDS + 1 and so on;
+                             the host's first one */
+    uint32_t host_uid;
+};
+
+/** Gives it its identity and its START. */
+int husk_launch(struct husk *husk, const struct husk_start *start, struct err *err);
+/** Tells the init of a template-to-be to outlive its program. */
+int husk_adopt(const struct husk *husk);
+/** A network namespace for a slot in the family of that init, for the caller to close. */
+int husk_family_netns(int family, int *ret_netns, struct err *err);
 /** Returns 1 with a report, 0 when there is none, negative errno when there will be none. Its texts may be
  * hostile but end. */
 int husk_receive(const struct husk *husk, struct control_report *ret_report);
 /** Returns whether its pid namespace is empty; reaps it then. */
 int husk_reap(const struct husk *husk);
 void husk_kill(const struct husk *husk);
+/** Closes what others hold now: the log, the connection. */
+void husk_hand_over(struct husk *husk);
 /** Closes all descriptors. */
 void husk_reset(struct husk *husk);

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "launcher/launcher_priv.h"
 #include "launcher/setup_priv.h"
+#include "launcher/templates.h"
 #include "sandbox/keeper.h"
 #include "sandbox/net.h"
 
@@ -96,12 +97,12 @@ static unsigned length(const struct list *list, unsigned at_most)
 }
 
 /* A free slot without processes. Returns NULL when all have some. */
-static struct slot *find_cold(const struct launcher *launcher, unsigned *ret_brewing)
+static struct slot *find_cold(const struct list *cold, unsigned *ret_brewing)
 {
     struct slot *found = NULL;
 
     *ret_brewing = 0;
-    list_each(at, &launcher->cold)
+    list_each(at, cold)
     {
         struct slot *slot = list_entry(at, struct slot, node);
 
@@ -123,25 +124,18 @@ static bool must_wait(const struct launcher *launcher)
            (now_us - launcher->last_request_us < LINGER_US && !list_empty(&launcher->ready));
 }
 
-/* One step towards the wanted reserve. Returns whether it did anything. */
-static bool prepare(struct launcher *launcher)
+/* template: NULL = slots for everybody. Returns whether it did anything. */
+static bool prepare_slot(struct launcher *launcher, struct template *template)
 {
+    const struct list *ready = template ? &template->ready : &launcher->ready;
     unsigned spare = launcher->config->spare_slots, brewing;
-    struct slot *slot;
+    struct slot *slot = find_cold(template ? &template->cold : &launcher->cold, &brewing);
     struct err err = { 0 };
 
-    if (must_wait(launcher))
-        return false;
-    if (!list_empty(&launcher->brews)) {
-        slot_brew(list_entry(launcher->brews.next, struct slot, brew_node));
-        return true;
-    }
-    volumes_refill(launcher);
-    slot = find_cold(launcher, &brewing);
-    if (length(&launcher->ready, spare) + brewing >= spare)
+    if (length(ready, spare) + brewing >= spare)
         return false;
     if (!slot && launcher->slot_count < launcher->config->max_slots) {
-        slot = slot_new(launcher, &err);
+        slot = template ? template_add_slot(template, &err) : slot_new(launcher, NULL, -1, &err);
         if (!slot) {
             log_error("new slot: %s", err.text);
             launcher->brew_pause_until_us = clock_us() + 1000000;
@@ -151,6 +145,28 @@ static bool prepare(struct launcher *launcher)
         return false;
     slot_event(slot, SLOT_ON_BREW);
     return true;
+}
+
+/* One step towards the wanted reserve. Returns whether it did anything. */
+static bool prepare(struct launcher *launcher)
+{
+    if (must_wait(launcher))
+        return false;
+    if (!list_empty(&launcher->brews)) {
+        slot_brew(list_entry(launcher->brews.next, struct slot, brew_node));
+        return true;
+    }
+    volumes_refill(launcher);
+    if (prepare_slot(launcher, NULL))
+        return true;
+    list_each(at, &launcher->templates)
+    {
+        struct template *template = list_entry(at, struct template, node);
+
+        if (template->state == TEMPLATE_READY && prepare_slot(launcher, template))
+            return true;
+    }
+    return false;
 }
 
 static void tick(struct launcher *launcher, uint64_t now_us)
@@ -277,6 +293,7 @@ static struct launcher *make(const struct launcher_config *config, struct err *e
     list_init(&launcher->busy);
     list_init(&launcher->brews);
     list_init(&launcher->deferred);
+    list_init(&launcher->templates);
     list_init(&launcher->dead_cgroups);
     list_init(&launcher->out);
     for (size_t i = 0; i < ENV_BUCKETS; i++)

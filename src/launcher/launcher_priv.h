@@ -14,12 +14,25 @@
 enum { ENV_BUCKETS = 1024, MAX_VOLUME_SIZES = 8 };
 
 struct launcher;
+struct template;
 
 /* What epoll hands back. Handlers may run once more after their descriptor was closed in the same round, and
  * must bear it. */
 struct watch {
     void (*handler)(void *owner);
     void *owner;
+};
+
+enum clone_state { CLONE_NONE, CLONE_HOLDING, CLONE_ASKED, CLONE_MADE };
+
+/* A slot's environment as a clone; templates.c. */
+struct clone {
+    enum clone_state state;
+    struct list node; /* in template.asked */
+    int sync;         /* on which the clone speaks until it is made; -1 = none */
+    struct watch on_sync;
+    bool done;   /* said by the clone */
+    int32_t pid; /* in the template's namespace; 0 = not told yet */
 };
 
 struct slot {
@@ -34,7 +47,8 @@ struct slot {
     uint64_t oom_kills; /* in the group, at the START */
     struct husk husk;
     struct watch on_control, on_pidfd;
-    unsigned brew_failures; /* in a row */
+    unsigned brew_failures;  /* in a row */
+    struct template *family; /* in whose namespaces it is made; NULL = none */
 
     /* of the environment */
     uint64_t env_id;
@@ -44,6 +58,9 @@ struct slot {
     uint64_t volume_id;   /* 0 = none yet */
     bool volume_asked;    /* it is being made */
     int volume_mount;     /* for the next START; -1 = none */
+    struct template *own; /* that this environment is, or is to become; NULL = none */
+    bool adopted;         /* its init outlives its program */
+    struct clone clone;
     struct wire_exited exit;
     char exit_text[256];
     enum wire_failure failure;
@@ -80,7 +97,8 @@ struct launcher {
     unsigned slot_count;
     struct list ready, cold, busy, brews;
     struct list environments[ENV_BUCKETS];
-    struct list deferred;     /* STARTs for which all slots are still being cleaned */
+    struct list deferred; /* STARTs for which all slots are still being cleaned */
+    struct list templates;
     struct list dead_cgroups; /* to be removed when their last process has left */
 
     struct volume_size sizes[MAX_VOLUME_SIZES];
@@ -125,8 +143,8 @@ bool volumes_reserve_ready(const struct launcher *launcher);
 void volumes_done(struct launcher *launcher);
 
 /* slot.c */
-/** Makes a slot with its network; slow. Returns NULL with err set. */
-struct slot *slot_new(struct launcher *launcher, struct err *err);
+/** Makes a slot with its network; slow. family: NULL = none, netns: then -1. Returns NULL with err set. */
+struct slot *slot_new(struct launcher *launcher, struct template *family, int netns, struct err *err);
 struct slot *slot_free(struct slot *slot);
 struct slot *slot_find(const struct launcher *launcher, uint64_t env_id);
 /** packet: taken; message points into it. The slot must be free. */
@@ -135,6 +153,13 @@ void slot_restart(struct slot *slot, char *packet, const struct wire_message *me
 void slot_event(struct slot *slot, enum slot_event event);
 /** Prepares a husk that was put off; slow. */
 void slot_brew(struct slot *slot);
+/** Nobody knows its environment any more. */
+void slot_forget_id(struct slot *slot);
+/** Puts it into the list that its state says. */
+void slot_refile(struct slot *slot);
+void slot_tell_started(struct slot *slot);
+/** The clone in it has ended with this status of waitpid(). */
+void slot_clone_ended(struct slot *slot, int status);
 /** Ends the processes; EXITED follows. */
 void slot_stop(struct slot *slot);
 void slot_freeze(struct slot *slot, bool frozen);

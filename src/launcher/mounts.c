@@ -56,10 +56,10 @@ int mounts_open(struct launcher *launcher, const struct wire_start *start, int v
         *ret_failure = WIRE_FAIL_NO_RUNTIME;
         return err_set(err, ERR_NOT_FOUND, 0, "this machine has no interpreter for %s", start->runtime);
     }
-    code = skeleton_bind(launcher->code, start->code);
+    code = *start->code ? skeleton_bind(launcher->code, start->code) : -1;
     if (code == -ENOENT)
         *ret_failure = WIRE_FAIL_NO_CODE;
-    r = add(ret_mounts, CONTROL_AT_TASK, code);
+    r = *start->code ? add(ret_mounts, CONTROL_AT_TASK, code) : 0;
     if (r < 0)
         return err_set(err, ERR_NOT_FOUND, -r, "code %.12s", start->code);
     r = add_client(launcher, runtime, ret_mounts);

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "launcher/launcher_priv.h"
 #include "launcher/runtimes.h"
+#include "launcher/templates.h"
 
 /* A START for which no slot is free yet. */
 struct deferred {
@@ -37,8 +38,9 @@ static bool acceptable(struct launcher *launcher, const struct wire_message *mes
                    "this machine has no interpreter for this runtime");
         return false;
     }
-    if (fstatat(launcher->code, message->start.code, &status, AT_SYMLINK_NOFOLLOW) < 0 ||
-        !S_ISDIR(status.st_mode)) {
+    if (*message->start.code &&
+        (fstatat(launcher->code, message->start.code, &status, AT_SYMLINK_NOFOLLOW) < 0 ||
+         !S_ISDIR(status.st_mode))) {
         fail_start(launcher, message->env_id, WIRE_FAIL_NO_CODE, "the code is not in the data folder");
         return false;
     }
@@ -46,14 +48,15 @@ static bool acceptable(struct launcher *launcher, const struct wire_message *mes
 }
 
 /* Prefers one that is ready, then one that is on its way, then a new one. */
-static struct slot *choose_slot(struct launcher *launcher)
+static struct slot *choose_slot(struct launcher *launcher, struct template *template)
 {
+    struct list *ready = template ? &template->ready : &launcher->ready;
     struct slot *cold = NULL;
     struct err err = { 0 };
 
-    if (!list_empty(&launcher->ready))
-        return list_entry(launcher->ready.next, struct slot, node);
-    list_each(at, &launcher->cold)
+    if (!list_empty(ready))
+        return list_entry(ready->next, struct slot, node);
+    list_each(at, template ? &template->cold : &launcher->cold)
     {
         struct slot *slot = list_entry(at, struct slot, node);
 
@@ -63,7 +66,7 @@ static struct slot *choose_slot(struct launcher *launcher)
     }
     if (cold || launcher->slot_count >= launcher->config->max_slots)
         return cold;
-    cold = slot_new(launcher, &err);
+    cold = template ? template_add_slot(template, &err) : slot_new(launcher, NULL, -1, &err);
     if (!cold)
         log_error("new slot: %s", err.text);
     return cold;
@@ -82,12 +85,20 @@ static bool any_leaving(const struct launcher *launcher)
 /* Takes packet. */
 static void start(struct launcher *launcher, char *packet, struct wire_message *message)
 {
-    struct slot *slot = choose_slot(launcher);
+    struct template *template =
+        message->start.template_id ? template_find(launcher, message->start.template_id) : NULL;
+    struct slot *slot = message->start.template_id && !template ? NULL : choose_slot(launcher, template);
     struct deferred *deferred;
 
     launcher->last_request_us = clock_us();
     if (slot) {
         slot_start(slot, packet, message);
+        return;
+    }
+    if (message->start.template_id) {
+        fail_start(launcher, message->env_id, WIRE_FAIL_TEMPLATE, "the template has no slot");
+        wire_message_done(message);
+        free(packet);
         return;
     }
     deferred = any_leaving(launcher) ? malloc(sizeof *deferred) : NULL;
@@ -175,6 +186,11 @@ static void on_kill(struct launcher *launcher, uint64_t env_id)
     struct slot *slot = slot_find(launcher, env_id);
     struct wire_message gone = { .type = WIRE_GONE, .env_id = env_id, .text = "" };
 
+    if (slot && slot->own && !template_retire(slot->own)) {
+        slot_forget_id(slot);
+        outbox_send(launcher, &gone, NULL, 0);
+        return;
+    }
     if (slot)
         slot_event(slot, SLOT_ON_KILL);
     else
@@ -195,6 +211,11 @@ static void on_message(struct launcher *launcher, const struct wire_message *mes
         break;
     case WIRE_KILL:
         on_kill(launcher, message->env_id);
+        break;
+    case WIRE_CAPTURE:
+        slot = slot_find(launcher, message->env_id);
+        if (slot)
+            template_begin(slot);
         break;
     case WIRE_STOP:
         slot = slot_find(launcher, message->env_id);

@@ -7,6 +7,7 @@
  */
 
 #include "launcher/setup_priv.h"
+#include "launcher/templates.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -300,6 +301,8 @@ static void close_fd(int fd)
 /* All at once, then wait: one after the other would take long. */
 static void end_environments(struct launcher *launcher)
 {
+    while (!list_empty(&launcher->templates))
+        template_drop(list_entry(launcher->templates.next, struct template, node));
     for (unsigned i = 0; i < launcher->slot_count; i++)
         husk_kill(&launcher->slots[i]->husk);
     if (launcher->cgroups && cgroups_end_processes(launcher->cgroups, END_MS) < 0)

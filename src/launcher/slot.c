@@ -5,12 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "launcher/launcher_priv.h"
+#include "launcher/templates.h"
 #include "sandbox/net.h"
+#include "sandbox/seccomp.h"
 
 enum { DYING_COMPLAINT_US = 5000000, WAITING_LIMIT_US = 30000000, MAX_BREW_FAILURES = 3 };
 
@@ -27,11 +30,16 @@ static struct list *home_of(struct slot *slot)
 
     if (slot->state.life != SLOT_FREE)
         return &launcher->busy;
+    if (slot->family)
+        return slot->state.husk == HUSK_READY ? &slot->family->ready : &slot->family->cold;
     return slot->state.husk == HUSK_READY ? &launcher->ready : &launcher->cold;
 }
 
-static void file_away(struct slot *slot)
+void slot_refile(struct slot *slot)
 {
+    if (slot->family && slot->family->state == TEMPLATE_ENDED && slot->state.life == SLOT_FREE &&
+        slot->state.husk == HUSK_NONE)
+        template_release_slot(slot);
     list_remove(&slot->node);
     list_push_back(home_of(slot), &slot->node);
 }
@@ -67,7 +75,13 @@ static void forget_environment(struct slot *slot)
     slot->packet = NULL;
     list_remove(&slot->env_node);
     slot->env_id = 0;
-    slot->frozen = slot->limited = false;
+    slot->frozen = slot->limited = slot->adopted = false;
+}
+
+void slot_forget_id(struct slot *slot)
+{
+    list_remove(&slot->env_node);
+    slot->env_id = 0;
 }
 
 /* ------------------------------------------------------------------ husks */
@@ -77,6 +91,25 @@ static void count_brew_failure(struct slot *slot)
     slot->launcher->brew_pause_until_us = clock_us() + 500000;
     if (++slot->brew_failures >= MAX_BREW_FAILURES && slot->state.life == SLOT_WAITING)
         slot_event(slot, SLOT_ON_FAILURE);
+}
+
+/* While a clone is being made STARTED has not been said: any end of the slot's init is a failure of the
+ * START. */
+static void husk_ended(struct slot *slot)
+{
+    bool making = slot->clone.state == CLONE_HOLDING || slot->clone.state == CLONE_ASKED;
+
+    if (making) {
+        slot->failure = WIRE_FAIL_TEMPLATE;
+        (void)err_set(&slot->why, ERR_SYSTEM, 0, "cloning: the slot's init has ended");
+    }
+    slot_event(slot, making ? SLOT_ON_FAILURE : SLOT_ON_HUSK_ENDING);
+}
+
+static bool is_of_template(const struct slot *slot, const struct control_report *report)
+{
+    return slot->state.husk == HUSK_RUNNING &&
+           (report->type == CONTROL_HELD || report->type == CONTROL_ADOPTED || report->type == CONTROL_CHILD);
 }
 
 static void on_control(void *owner)
@@ -90,6 +123,13 @@ static void on_control(void *owner)
     r = husk_receive(&slot->husk, &report);
     if (r == 0)
         return;
+    if (r > 0 && is_of_template(slot, &report)) {
+        if (report.type == CONTROL_HELD && slot->clone.state == CLONE_HOLDING)
+            template_on_held(slot);
+        else if (report.type != CONTROL_HELD && slot->adopted)
+            template_on_report(slot, &report);
+        return;
+    }
     if (r > 0 && report.type == CONTROL_READY && slot->state.husk == HUSK_BREWING) {
         slot->brew_failures = 0;
         slot_event(slot, SLOT_ON_HUSK_READY);
@@ -115,7 +155,7 @@ static void on_control(void *owner)
     }
     /* One report is all there is; the end of the socket comes with the end of the process. */
     (void)epoll_ctl(slot->launcher->epoll, EPOLL_CTL_DEL, slot->husk.control, NULL);
-    slot_event(slot, SLOT_ON_HUSK_ENDING);
+    husk_ended(slot);
 }
 
 /* Closing does not end the watch: irorid holds the same pidfd, and it would be readable for ever. */
@@ -170,6 +210,7 @@ static int brew(struct slot *slot, struct err *err)
         .cgroup = slot->cgroup,
         .filter = launcher->filter,
         .filter_count = launcher->filter_count,
+        .family = slot->family ? slot->family->slot->husk.pidfd : -1,
     };
 
     if (r < 0)
@@ -205,23 +246,64 @@ static void close_mounts(struct husk_mounts *mounts)
         (void)close(mounts->fds[i]);
 }
 
-static void tell_started(struct slot *slot)
+void slot_tell_started(struct slot *slot)
 {
-    struct wire_message message = { .type = WIRE_STARTED, .env_id = slot->env_id, .text = "" };
+    bool parked = slot->clone.state == CLONE_MADE;
+    struct wire_message message = {
+        .type = WIRE_STARTED, .env_id = slot->env_id, .number = parked ? WIRE_PARKED : 0, .text = ""
+    };
     int fds[] = {
         [WIRE_FD_LISTENER] = slot->husk.listener,
         [WIRE_FD_LOG] = slot->husk.log,
         [WIRE_FD_PIDFD] = slot->husk.pidfd,
         [WIRE_FD_MEMORY_USAGE] = cgroup_memory_usage_fd(slot->cgroup),
         [WIRE_FD_MEMORY_STAT] = cgroup_memory_stat_fd(slot->cgroup),
+        [WIRE_FD_CONNECTION] = slot->husk.server,
     };
 
-    outbox_send(slot->launcher, &message, fds, sizeof fds / sizeof *fds);
-    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) {
-        if (i != WIRE_FD_PIDFD && i != WIRE_FD_LISTENER && fds[i] >= 0)
+    outbox_send(slot->launcher, &message, fds, parked ? WIRE_FD_CONNECTION + 1 : WIRE_FD_CONNECTION);
+    for (size_t i = WIRE_FD_MEMORY_USAGE; i <= WIRE_FD_MEMORY_STAT; i++) {
+        if (fds[i] >= 0)
             (void)close(fds[i]);
     }
-    slot->husk.log = -1;
+    husk_hand_over(&slot->husk);
+}
+
+/* Who is to become what: ids in the user namespace above, which may be a template's. */
+static struct husk_start start_of(const struct slot *slot, const struct husk_mounts *mounts)
+{
+    const struct wire_start *start = &slot->message.start;
+    uint32_t base = slot->launcher->config->uid_base;
+    struct husk_start launch = {
+        .start = start,
+        .mounts = mounts,
+        .hold = slot->clone.state == CLONE_HOLDING,
+        .uid = base + start->uid_index,
+        .gid = base + start->uid_index,
+        .host_uid = base + start->uid_index,
+    };
+
+    if (slot->family && slot->family->serves_all) {
+        launch.uid = launch.gid = HUSK_FAMILY_IDS + start->uid_index;
+    } else if (slot->family) {
+        launch.uid = HUSK_UID;
+        launch.gid = HUSK_GID;
+    }
+    if (slot->own && slot->own->serves_all)
+        launch.family_base = base + 1;
+    return launch;
+}
+
+static int launch_husk(struct slot *slot, const struct husk_mounts *mounts)
+{
+    static struct sock_filter filter[SECCOMP_MAX_TEMPLATE];
+    struct husk_start launch = start_of(slot, mounts);
+
+    if (slot->own) {
+        launch.filter = filter;
+        launch.filter_count = seccomp_template(slot->own->secret, filter);
+    }
+    return husk_launch(&slot->husk, &launch, &slot->why);
 }
 
 static int do_launch(struct slot *slot)
@@ -239,8 +321,7 @@ static int do_launch(struct slot *slot)
     if (r == 0)
         r = mounts_open(launcher, start, slot->volume_mount, &mounts, &slot->failure, &slot->why);
     if (r == 0)
-        r = husk_launch(&slot->husk, start, &mounts, launcher->config->uid_base + start->uid_index,
-                        &slot->why);
+        r = launch_husk(slot, &mounts);
     close_mounts(&mounts);
     slot->volume_mount = -1;
     slot->exit = (struct wire_exited){ .env_id = slot->env_id, .kind = WIRE_EXIT_SIGNAL, .value = 9 };
@@ -248,7 +329,8 @@ static int do_launch(struct slot *slot)
     if (r < 0)
         return r;
     slot->oom_kills = cgroup_oom_kills(slot->cgroup);
-    tell_started(slot);
+    if (slot->clone.state != CLONE_HOLDING)
+        slot_tell_started(slot);
     return 0;
 }
 
@@ -296,6 +378,8 @@ static void do_gone(struct slot *slot)
 {
     struct wire_message message = { .type = WIRE_GONE, .env_id = slot->env_id, .text = "" };
 
+    if (slot->env_id == 0)
+        return; /* said when its template was retired */
     outbox_send(slot->launcher, &message, NULL, 0);
 }
 
@@ -328,6 +412,9 @@ void slot_bury_cgroups(struct launcher *launcher)
 
 static void do_scrub(struct slot *slot)
 {
+    template_forget_clone(slot);
+    if (slot->own)
+        template_drop(slot->own);
     volumes_release(slot->launcher, slot);
     bury(slot->launcher, slot->cgroup);
     slot->cgroup = NULL;
@@ -336,6 +423,8 @@ static void do_scrub(struct slot *slot)
 
 void slot_event(struct slot *slot, enum slot_event event)
 {
+    if (event == SLOT_ON_HUSK_DEAD || event == SLOT_ON_FAILURE)
+        template_forget_clone(slot);
     unsigned actions = slot_step(&slot->state, event);
     bool launch_failed = (actions & SLOT_DO_LAUNCH) && do_launch(slot) < 0;
 
@@ -353,7 +442,7 @@ void slot_event(struct slot *slot, enum slot_event event)
         list_remove(&slot->brew_node);
         list_push_back(&slot->launcher->brews, &slot->brew_node);
     }
-    file_away(slot);
+    slot_refile(slot);
     /* From here on events may follow: the state is whole. */
     if (actions & SLOT_DO_KILL)
         do_kill(slot);
@@ -376,6 +465,9 @@ void slot_start(struct slot *slot, char *packet, const struct wire_message *mess
     slot->why = (struct err){ 0 };
     slot->failure = WIRE_FAIL_SYSTEM;
     slot->waiting_since_us = clock_us();
+    if (message->start.flags & WIRE_START_TEMPLATE && !template_new(slot))
+        log_error("slot %u: no memory for a template", slot->index);
+    slot->clone.state = message->start.template_id ? CLONE_HOLDING : CLONE_NONE;
     volumes_take(launcher, slot);
     slot_event(slot, SLOT_ON_START);
 }
@@ -388,6 +480,13 @@ void slot_restart(struct slot *slot, char *packet, const struct wire_message *me
     slot->failure = WIRE_FAIL_SYSTEM;
     slot->waiting_since_us = clock_us();
     slot_event(slot, SLOT_ON_RESTART);
+}
+
+void slot_clone_ended(struct slot *slot, int status)
+{
+    slot->exit.kind = WIFSIGNALED(status) ? WIRE_EXIT_SIGNAL : WIRE_EXIT_CODE;
+    slot->exit.value = WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status);
+    slot_event(slot, SLOT_ON_HUSK_ENDING);
 }
 
 void slot_stop(struct slot *slot)
@@ -439,7 +538,7 @@ void slot_tick(struct slot *slot, uint64_t now_us)
 
 /* ------------------------------------------------------------------ making and unmaking */
 
-struct slot *slot_new(struct launcher *launcher, struct err *err)
+struct slot *slot_new(struct launcher *launcher, struct template *family, int netns, struct err *err)
 {
     struct slot *slot = calloc(1, sizeof *slot);
 
@@ -448,6 +547,8 @@ struct slot *slot_new(struct launcher *launcher, struct err *err)
         return NULL;
     }
     slot->launcher = launcher;
+    slot->family = family;
+    slot->clone.sync = -1;
     slot->index = launcher->slot_count;
     slot->husk = HUSK_NONE_INIT;
     slot->volume_mount = -1;
@@ -456,12 +557,13 @@ struct slot *slot_new(struct launcher *launcher, struct err *err)
     list_init(&slot->node);
     list_init(&slot->brew_node);
     list_init(&slot->env_node);
-    if (net_slot_add(launcher->net, slot->index, &slot->netns, err) < 0) {
+    list_init(&slot->clone.node);
+    if (net_slot_add(launcher->net, slot->index, netns, &slot->netns, err) < 0) {
         free(slot);
         return NULL;
     }
     launcher->slots[launcher->slot_count++] = slot;
-    file_away(slot);
+    slot_refile(slot);
     return slot;
 }
 
@@ -471,6 +573,7 @@ struct slot *slot_free(struct slot *slot)
         return NULL;
     if (slot->volume_mount >= 0)
         (void)close(slot->volume_mount);
+    template_forget_clone(slot);
     if (slot->env_id)
         forget_environment(slot);
     if (slot->husk.pid > 0) {

@@ -347,14 +347,19 @@ int cgroup_open_clone(const struct cgroup *group)
     return group->groups->ops->join_file ? -ENOENT : open_dir(group->groups->dirs[0], group->name);
 }
 
+bool cgroup_has_clone(const struct cgroup *group)
+{
+    return !group->groups->ops->join_file;
+}
+
 int cgroup_join_fds(const struct cgroup *group, int fds[CGROUP_MAX_DIRS])
 {
     const struct cgroup_ops *ops = group->groups->ops;
     const struct cgroup_place place = place_of(group);
-    size_t count = ops->join_file ? ops->dir_count : 0;
+    size_t count = ops->dir_count;
 
     for (size_t i = 0; i < count; i++) {
-        fds[i] = open_file(&place, i, ops->join_file, O_WRONLY);
+        fds[i] = open_file(&place, i, ops->join_file ? ops->join_file : "cgroup.procs", O_WRONLY);
         if (fds[i] < 0) {
             int r = fds[i];
 
@@ -364,6 +369,20 @@ int cgroup_join_fds(const struct cgroup *group, int fds[CGROUP_MAX_DIRS])
         }
     }
     return (int)count;
+}
+
+int cgroup_attach(const struct cgroup *group, pid_t pid)
+{
+    char text[16];
+    int fds[CGROUP_MAX_DIRS], count = cgroup_join_fds(group, fds), r = count < 0 ? count : 0;
+    int len = snprintf(text, sizeof text, "%d", (int)pid);
+
+    for (int i = 0; i < count; i++) {
+        if (r == 0 && write(fds[i], text, (size_t)len) != len)
+            r = -errno;
+        (void)close(fds[i]);
+    }
+    return r;
 }
 
 int cgroup_limit_memory(struct cgroup *group, unsigned memory_mb, struct err *err)

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct err;
 struct cgroups;
@@ -49,8 +50,12 @@ int cgroup_new(struct cgroups *groups, const char *name, struct cgroup **ret_gro
 /** For clone3() with CLONE_INTO_CGROUP, for the caller to close; -ENOENT on a v1 machine: there the new
  * process joins by itself. */
 int cgroup_open_clone(const struct cgroup *group);
+/** Whether the one above is there. */
+bool cgroup_has_clone(const struct cgroup *group);
+/** Moves a process that has a single thread into the group. */
+int cgroup_attach(const struct cgroup *group, pid_t pid);
 /** Opens the files that a process with a single thread writes "0" to in order to join; all are for the caller
- * to close. Returns their number (0 on a v2 machine) or negative errno. */
+ * to close. Returns their number or negative errno. Not needed where cgroup_open_clone() serves. */
 int cgroup_join_fds(const struct cgroup *group, int fds[CGROUP_MAX_DIRS]);
 int cgroup_limit_memory(struct cgroup *group, unsigned memory_mb, struct err *err);
 /** millis: thousandths of a core; 0 = no limit. */

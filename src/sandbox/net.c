@@ -7,6 +7,7 @@
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -124,14 +125,16 @@ static const struct setting slot_settings[] = {
     { NULL, NULL },
 };
 
-/* Makes a namespace with its settings and a netlink socket in it, and comes back. */
-static int netns_make(int home_ns, const struct setting *settings, int *ret_fd, int *ret_nl, struct err *err)
+/* Makes a namespace, unless one is given as made, with its settings and a netlink socket in it, and comes
+ * back. */
+static int netns_make(int home_ns, int made, const struct setting *settings, int *ret_fd, int *ret_nl,
+                      struct err *err)
 {
     AUTO_FD int fd = -1;
     AUTO_FD int nl = -1;
     int r;
 
-    if (unshare(CLONE_NEWNET) < 0)
+    if (made >= 0 ? setns(made, CLONE_NEWNET) < 0 : unshare(CLONE_NEWNET) < 0)
         return err_set(err, ERR_SYSTEM, errno, "cannot make a network namespace");
     r = netns_current(&fd);
     if (r == 0)
@@ -357,7 +360,7 @@ static int claim_addresses(struct net *net, struct err *err)
 
 static int build(struct net *net, struct err *err)
 {
-    int r = netns_make(net->home_ns, router_settings, &net->router_ns, &net->router_nl, err);
+    int r = netns_make(net->home_ns, -1, router_settings, &net->router_ns, &net->router_nl, err);
 
     if (r == 0)
         r = claim_addresses(net, err);
@@ -623,7 +626,7 @@ static int configure_slot(const struct net *net, unsigned index, int slot_nl)
     return nl_commit(slot_nl, &batch);
 }
 
-int net_slot_add(struct net *net, unsigned index, int *ret_netns_fd, struct err *err)
+int net_slot_add(struct net *net, unsigned index, int made, int *ret_netns_fd, struct err *err)
 {
     AUTO_FD int netns_fd = -1;
     AUTO_FD int slot_nl = -1;
@@ -631,7 +634,7 @@ int net_slot_add(struct net *net, unsigned index, int *ret_netns_fd, struct err 
 
     if (index > SLOT_INDEX_MAX)
         return err_set(err, ERR_LIMIT, 0, "no slot above %d", SLOT_INDEX_MAX);
-    r = netns_make(net->home_ns, slot_settings, &netns_fd, &slot_nl, err);
+    r = netns_make(net->home_ns, made, slot_settings, &netns_fd, &slot_nl, err);
     if (r < 0)
         return r;
     if (net->usable) {
@@ -688,6 +691,39 @@ int net_slot_listen(int netns_fd, int *ret_fd, struct err *err)
     r = listen_here(ret_fd);
     netns_return(home_ns);
     return r < 0 ? err_set(err, ERR_SYSTEM, -r, "cannot listen on 127.0.0.1:%d", RUNTIME_PORT) : 0;
+}
+
+static int connect_here(int listener, int *ret_client, int *ret_server)
+{
+    const struct sockaddr_in address = { .sin_family = AF_INET,
+                                         .sin_port = htons(RUNTIME_PORT),
+                                         .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    AUTO_FD int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int server, one = 1;
+
+    if (client < 0 || connect(client, (const struct sockaddr *)&address, sizeof address) < 0)
+        return -errno;
+    server = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (server < 0)
+        return -errno;
+    (void)setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    *ret_client = TAKE_FD(client);
+    *ret_server = server;
+    return 0;
+}
+
+int net_slot_connect(int netns_fd, int listener, int *ret_client, int *ret_server, struct err *err)
+{
+    AUTO_FD int home_ns = -1;
+    int r = netns_current(&home_ns);
+
+    if (r == 0 && setns(netns_fd, CLONE_NEWNET) < 0)
+        r = -errno;
+    if (r < 0)
+        return err_set(err, ERR_SYSTEM, -r, "cannot enter the slot's network");
+    r = connect_here(listener, ret_client, ret_server);
+    netns_return(home_ns);
+    return r < 0 ? err_set(err, ERR_SYSTEM, -r, "cannot connect to 127.0.0.1:%d", RUNTIME_PORT) : 0;
 }
 
 int net_event_fd(const struct net *net)

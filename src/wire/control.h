@@ -9,6 +9,12 @@
  *   START ──▶                who to become, what to mount, what to run; the mounts as descriptors
  *             ◀── EXITED     what the runtime process came to, or (WIRE_EXIT_EXEC) why there never was one
  *
+ * A START that asks to hold runs nothing: the slot is for a clone, which comes in from outside.
+ *             ◀── HELD
+ *
+ * ADOPT ──▶                  to a template: from now on the init outlives its program, and tells of every
+ * child ◀── ADOPTED, then CHILD for each that ends
+ *
  * Both ends are one build on one machine: structs travel as they are. After START the process at the other
  * end has the function's identity, so the launcher takes every answer as hostile. Only kernel headers:
  * irori-init is linked with another C library.
@@ -23,9 +29,20 @@ enum {
     CONTROL_MAX_BYTES = 160 * 1024,
     CONTROL_MAX_FILTER = 4096,
     CONTROL_MAX_MOUNTS = 8,
+    CONTROL_PROGRAM_PID = 2, /* the first process that an init makes in its namespace */
 };
 
-enum control_type { CONTROL_SETUP = 1, CONTROL_START, CONTROL_READY, CONTROL_FAILED, CONTROL_EXITED };
+enum control_type {
+    CONTROL_SETUP = 1,
+    CONTROL_START,
+    CONTROL_READY,
+    CONTROL_FAILED,
+    CONTROL_EXITED,
+    CONTROL_HELD,
+    CONTROL_ADOPT,
+    CONTROL_ADOPTED,
+    CONTROL_CHILD,
+};
 
 struct control_setup {
     uint32_t type;
@@ -49,15 +66,20 @@ struct control_start {
     uint32_t type;
     uint32_t uid, gid; /* inside; the map is already written */
     uint32_t mount_count;
-    uint32_t argc, envc;                /* within WIRE_MAX_ARGS, WIRE_MAX_ENV */
+    uint32_t argc, envc;   /* within WIRE_MAX_ARGS, WIRE_MAX_ENV; argc 0: hold */
+    uint32_t filter_count; /* 0: the filter of the SETUP; else another one stands behind the strings */
     uint8_t places[CONTROL_MAX_MOUNTS]; /* of the descriptors that come with the message, ascending */
     char hostname[64];
     char strings[]; /* argc + envc texts, each with its NUL */
 };
 
 struct control_report {
-    uint32_t type; /* READY, FAILED, EXITED */
-    uint32_t kind; /* EXITED: enum wire_exit_kind */
-    int32_t value; /* EXITED: see there; FAILED: errno */
+    uint32_t type; /* READY, FAILED, EXITED, HELD, ADOPTED, CHILD */
+    uint32_t kind; /* EXITED: enum wire_exit_kind; CHILD: process id in the init's namespace */
+    int32_t value; /* EXITED: see there; FAILED: errno; CHILD: status as of waitpid() */
     char step[52]; /* FAILED, and EXITED with WIRE_EXIT_EXEC: what was being done */
+};
+
+struct control_adopt {
+    uint32_t type;
 };

@@ -41,7 +41,7 @@ static int add_many(struct net *net, unsigned first, unsigned count, struct err 
     uint64_t start = clock_us();
 
     for (unsigned i = first; i < first + count; i++) {
-        int r = i < SLOTS_MAX ? net_slot_add(net, i, &slots[i], err) : -EINVAL;
+        int r = i < SLOTS_MAX ? net_slot_add(net, i, -1, &slots[i], err) : -EINVAL;
 
         if (r < 0)
             return r;
@@ -57,7 +57,7 @@ static int on_slot_command(struct net *net, const char *word, unsigned index, un
     if (index >= SLOTS_MAX)
         return err_set(err, ERR_INVALID, 0, "slot");
     if (strcmp(word, "add") == 0) {
-        r = net_slot_add(net, index, &slots[index], err);
+        r = net_slot_add(net, index, -1, &slots[index], err);
         if (r == 0)
             (void)printf("ok %d\n", slots[index]);
     } else if (strcmp(word, "many") == 0) {

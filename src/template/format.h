@@ -1,0 +1,141 @@
+#pragma once
+
+/*
+ * What capture.c leaves in a template's memory for restorer.c, and what the launcher and the restorer say to
+ * each other.
+ *
+ * Both are one build: structs travel as they are. TEMPLATE_FORMAT changes with any of them, and the restorer
+ * refuses another one. Only kernel headers: the restorer is linked with no library at all.
+ *
+ *   launcher                          image (the template's memory, one thread, waits)
+ *   REQUEST + descriptors ──▶         makes the clone from within the slot's namespaces
+ *             ◀── REPLY               its process id, or what failed
+ *
+ *   launcher                          clone, over a socket of its own
+ *             ◀── HELLO               with its credentials: the launcher moves it into its control groups
+ *   GO ──▶
+ *             ◀── DONE                every thread stands, has no capability and the strict filter; or what
+ * failed
+ */
+
+#include <linux/filter.h>
+#include <stdint.h>
+
+enum {
+    TEMPLATE_FORMAT = 1,
+    TEMPLATE_MAX_THREADS = 64,
+    TEMPLATE_MAX_OPS = 512,
+    TEMPLATE_MAX_RANGES = 8192,
+    TEMPLATE_MAX_FILTER = 1024,
+    TEMPLATE_PIPE_BYTES = 64,
+    TEMPLATE_FRAME_BYTES =
+        1024, /* struct rt_sigframe of the kernel without siginfo, then 512 bytes of FXSAVE */
+    TEMPLATE_FX_OFFSET = 512,
+    TEMPLATE_THREAD_STACK = 2048,
+    TEMPLATE_STACK = 16384,
+    TEMPLATE_FD_FLOOR = 900, /* descriptors of the restorer's own lie from here on */
+};
+
+/* How one descriptor comes into being in a clone; performed in order, epoll registrations last. */
+enum template_op_type {
+    TEMPLATE_OP_EPOLL = 1, /* fd */
+    TEMPLATE_OP_EPOLL_ADD, /* fd: the epoll, other: what it watches, a: events, b: data */
+    TEMPLATE_OP_EVENTFD,   /* a: count */
+    TEMPLATE_OP_PIPE,      /* fd: read end, other: write end, content: a bytes */
+    TEMPLATE_OP_TIMERFD,   /* a: clock, times: interval and value as in struct itimerspec */
+    TEMPLATE_OP_FILE,      /* a: offset */
+    TEMPLATE_OP_API,       /* the connection to the Runtime API */
+    TEMPLATE_OP_LOG,       /* standard output or error */
+};
+
+struct template_op {
+    uint32_t type;
+    int32_t fd, other;
+    uint32_t flags, other_flags; /* of open() */
+    uint32_t padding;
+    uint64_t a, b;
+    uint64_t times[4];
+    uint8_t content[TEMPLATE_PIPE_BYTES];
+};
+
+struct template_thread {
+    uint64_t tid; /* in the template's own process id namespace */
+    uint64_t clear_tid, robust_list, robust_len, rseq, fs_base, gs_base;
+    uint32_t rseq_len, rseq_signature;
+    char name[16];
+};
+
+struct template_range {
+    uint64_t start, len;
+};
+
+/* Descriptors that come with a request, in this order. */
+enum template_fd {
+    TEMPLATE_FD_SYNC,
+    TEMPLATE_FD_API,
+    TEMPLATE_FD_LOG,
+    TEMPLATE_FD_SLOT, /* pidfd of the slot's init */
+    TEMPLATE_FD_COUNT
+};
+
+struct template_request {
+    uint32_t format;
+    uint32_t type;     /* enum template_request_type */
+    uint64_t ns_flags; /* what to enter of the slot */
+    uint32_t main_tid; /* of the clone; no thread of the template has it */
+    uint32_t uid, gid; /* inside the slot */
+    uint32_t padding;
+};
+enum template_request_type {
+    TEMPLATE_REQUEST_IMAGE = 1, /* fork the image; without descriptors */
+    TEMPLATE_REQUEST_CLONE,
+};
+
+struct template_reply {
+    uint32_t format;
+    int32_t pid;   /* in the template's namespace; negative errno */
+    uint32_t step; /* enum template_step when negative */
+};
+
+enum template_step {
+    TEMPLATE_STEP_HELLO,
+    TEMPLATE_STEP_ENTER,
+    TEMPLATE_STEP_CLONE,
+    TEMPLATE_STEP_IDENTITY,
+    TEMPLATE_STEP_FOLDER,
+    TEMPLATE_STEP_DESCRIPTOR,
+    TEMPLATE_STEP_THREAD,
+    TEMPLATE_STEP_CAPABILITIES,
+    TEMPLATE_STEP_FILTER,
+    TEMPLATE_STEP_DONE,
+    TEMPLATE_STEP_COUNT
+};
+
+struct template_report {
+    uint32_t step; /* HELLO, DONE, or what failed */
+    int32_t error; /* negative errno; 0 */
+    uint32_t at;   /* which descriptor or thread */
+};
+
+struct template_data {
+    uint64_t secret[2]; /* first: the assembler reads them here */
+    uint32_t format;
+    uint32_t thread_count, op_count, range_count, filter_count;
+    int32_t control; /* the socket to the launcher */
+    uint32_t address_len;
+    char address[64];                                     /* abstract name of the launcher's socket */
+    struct template_thread threads[TEMPLATE_MAX_THREADS]; /* the main thread first */
+    struct template_op ops[TEMPLATE_MAX_OPS];
+    struct template_range ranges[TEMPLATE_MAX_RANGES]; /* that are not to be copied by fork() */
+    struct sock_filter filter[TEMPLATE_MAX_FILTER];    /* the strict one */
+    _Alignas(64) uint8_t frames[TEMPLATE_MAX_THREADS][TEMPLATE_FRAME_BYTES];
+    /* Of the restorer while it runs. */
+    struct template_request request;
+    int32_t fds[TEMPLATE_FD_COUNT];
+    volatile int64_t result; /* of the helper */
+    volatile uint32_t result_step;
+    volatile uint32_t ready, gate;
+    _Alignas(64) uint8_t thread_stacks[TEMPLATE_MAX_THREADS][TEMPLATE_THREAD_STACK];
+    _Alignas(64) uint8_t helper_stack[TEMPLATE_STACK];
+    _Alignas(64) uint8_t main_stack[TEMPLATE_STACK];
+};

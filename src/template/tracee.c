@@ -1,0 +1,448 @@
+#include "template/tracee.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/ptrace.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/err.h"
+
+/* <sys/ptrace.h> and <linux/ptrace.h> cannot be had together; this is the one that knows the newer requests.
+ */
+extern long ptrace(int request, ...);
+
+enum {
+    SETTLE_TRIES = 50,
+    SETTLE_US = 2000,
+    STOP_PASSES = 20,
+    SYSCALL_BYTES = 2,
+    RSEQ_CS_OFFSET = 8, /* struct rseq.rseq_cs */
+    PR_GET_TID_ADDRESS_ = 40,
+    UC_SIGCONTEXT_SS_ = 2,
+    UC_STRICT_RESTORE_SS_ = 4,
+    FX_BYTES = 512,
+    FX_SOFTWARE_AT = 464, /* of the 512: what the kernel would take for the sign of a larger state */
+};
+static const uint8_t syscall_bytes[SYSCALL_BYTES] = { 0x0f, 0x05 };
+
+int tracee_read(const struct tracee *tracee, uint64_t at, void *data, size_t len)
+{
+    struct iovec ours = { data, len }, theirs = { (void *)(uintptr_t)at, len };
+
+    return process_vm_readv(tracee->pid, &ours, 1, &theirs, 1, 0) == (ssize_t)len ? 0 : -EFAULT;
+}
+
+int tracee_write(const struct tracee *tracee, uint64_t at, const void *data, size_t len)
+{
+    struct iovec ours = { (void *)(uintptr_t)data, len }, theirs = { (void *)(uintptr_t)at, len };
+
+    return process_vm_writev(tracee->pid, &ours, 1, &theirs, 1, 0) == (ssize_t)len ? 0 : -EFAULT;
+}
+
+/* ------------------------------------------------------------------ stopping */
+
+static bool wait_for_stop(pid_t tid, int *ret_status)
+{
+    int status;
+    pid_t pid;
+
+    do
+        pid = waitpid(tid, &status, __WALL);
+    while (pid < 0 && errno == EINTR);
+    *ret_status = status;
+    return pid == tid && WIFSTOPPED(status);
+}
+
+static bool interrupt(pid_t tid)
+{
+    int status;
+
+    return ptrace(PTRACE_INTERRUPT, tid, 0L, 0L) == 0 && wait_for_stop(tid, &status) &&
+           status >> 16 == PTRACE_EVENT_STOP && WSTOPSIG(status) == SIGTRAP;
+}
+
+static bool is_known(const struct tracee *tracee, pid_t tid)
+{
+    for (size_t i = 0; i < tracee->count; i++) {
+        if (tracee->threads[i].tid == tid)
+            return true;
+    }
+    return false;
+}
+
+static int seize(struct tracee *tracee, pid_t tid, struct err *err)
+{
+    if (tracee->count == TEMPLATE_MAX_THREADS)
+        return err_set(err, ERR_LIMIT, 0, "it has more than %d threads", TEMPLATE_MAX_THREADS);
+    if (ptrace(PTRACE_SEIZE, tid, 0L, (long)(PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL)) < 0)
+        return err_set(err, ERR_SYSTEM, errno, "a thread cannot be traced");
+    tracee->threads[tracee->count++].tid = tid;
+    return interrupt(tid) ? 0 : err_set(err, ERR_SYSTEM, 0, "a thread does not stop");
+}
+
+/* Returns how many threads were new, or negative. */
+static int seize_all(struct tracee *tracee, struct err *err)
+{
+    char path[64];
+    DIR *folder;
+    const struct dirent *entry;
+    int found = 0, r = 0;
+
+    (void)snprintf(path, sizeof path, "/proc/%d/task", (int)tracee->pid);
+    folder = opendir(path);
+    if (!folder)
+        return err_set(err, ERR_SYSTEM, errno, "%s", path);
+    while (r == 0 && (entry = readdir(folder))) {
+        pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10);
+
+        if (tid <= 0 || is_known(tracee, tid))
+            continue;
+        r = seize(tracee, tid, err);
+        found++;
+    }
+    (void)closedir(folder);
+    return r < 0 ? r : found;
+}
+
+static bool read_registers(struct tracee_thread *thread)
+{
+    struct iovec iov = { &thread->regs, sizeof thread->regs };
+
+    return ptrace(PTRACE_GETREGSET, thread->tid, 1L /* NT_PRSTATUS */, &iov) == 0;
+}
+
+static bool write_registers(pid_t tid, struct user_regs_struct *regs)
+{
+    struct iovec iov = { regs, sizeof *regs };
+
+    return ptrace(PTRACE_SETREGSET, tid, 1L /* NT_PRSTATUS */, &iov) == 0;
+}
+
+/* A thread that computes is given moments until it waits for something. */
+static int settle(struct tracee_thread *thread, struct err *err)
+{
+    for (int i = 0; i < SETTLE_TRIES; i++) {
+        if (!read_registers(thread))
+            return err_set(err, ERR_SYSTEM, errno, "registers of a thread");
+        if ((int64_t)thread->regs.orig_rax >= 0)
+            return 0;
+        if (ptrace(PTRACE_CONT, thread->tid, 0L, 0L) < 0)
+            return err_set(err, ERR_SYSTEM, errno, "a thread cannot be continued");
+        (void)usleep(SETTLE_US);
+        if (!interrupt(thread->tid))
+            return err_set(err, ERR_SYSTEM, 0, "a thread does not stop");
+    }
+    return err_set(err, ERR_CONFLICT, 0, "a thread does not come to rest in a system call");
+}
+
+/* A function could have the kernel run its own code in place of the restorer: with the restorer's addresses
+ * in a critical section of its making, which the kernel would "abort". */
+static int clear_rseq(const struct tracee *tracee, const struct tracee_thread *thread, struct err *err)
+{
+    struct ptrace_rseq_configuration rseq = { 0 };
+    uint64_t none = 0;
+
+    if (ptrace(PTRACE_GET_RSEQ_CONFIGURATION, thread->tid, sizeof rseq, &rseq) < 0)
+        return err_set(err, ERR_SYSTEM, errno, "restartable sequence of a thread");
+    if (rseq.rseq_abi_pointer &&
+        tracee_write(tracee, rseq.rseq_abi_pointer + RSEQ_CS_OFFSET, &none, sizeof none) < 0)
+        return err_set(err, ERR_SYSTEM, EFAULT, "restartable sequence of a thread");
+    return 0;
+}
+
+static void main_thread_first(struct tracee *tracee)
+{
+    for (size_t i = 0; i < tracee->count; i++) {
+        if (tracee->threads[i].tid == tracee->pid) {
+            struct tracee_thread first = tracee->threads[0];
+
+            tracee->threads[0] = tracee->threads[i];
+            tracee->threads[i] = first;
+        }
+    }
+}
+
+static void find_syscall(struct tracee *tracee)
+{
+    for (size_t i = 0; i < tracee->count && !tracee->syscall_at; i++) {
+        uint8_t bytes[SYSCALL_BYTES];
+        uint64_t at = tracee->threads[i].regs.rip - SYSCALL_BYTES;
+
+        if (tracee_read(tracee, at, bytes, sizeof bytes) == 0 &&
+            memcmp(bytes, syscall_bytes, sizeof bytes) == 0)
+            tracee->syscall_at = at;
+    }
+}
+
+int tracee_stop(struct tracee *tracee, pid_t pid, struct err *err)
+{
+    int r = 1;
+
+    memset(tracee, 0, sizeof *tracee);
+    tracee->pid = pid;
+    for (int pass = 0; pass < STOP_PASSES && r > 0; pass++)
+        r = seize_all(tracee, err);
+    if (r > 0)
+        return err_set(err, ERR_CONFLICT, 0, "it keeps making threads");
+    if (r < 0)
+        return r;
+    main_thread_first(tracee);
+    for (size_t i = 0; i < tracee->count; i++) {
+        r = settle(&tracee->threads[i], err);
+        if (r < 0)
+            return r;
+    }
+    /* Those that were given moments may have made more. */
+    r = seize_all(tracee, err);
+    if (r != 0)
+        return r < 0 ? r : err_set(err, ERR_CONFLICT, 0, "it makes threads while it should wait");
+    for (size_t i = 0; i < tracee->count; i++) {
+        r = clear_rseq(tracee, &tracee->threads[i], err);
+        if (r < 0)
+            return r;
+    }
+    find_syscall(tracee);
+    return tracee->syscall_at ? 0
+                              : err_set(err, ERR_CONFLICT, 0, "no thread waits in an ordinary system call");
+}
+
+/* ------------------------------------------------------------------ injected calls */
+
+/* Runs to the next edge of a system call, which must be the injected one's. */
+static bool step(const struct tracee *tracee, pid_t tid, long number, struct user_regs_struct *regs)
+{
+    struct tracee_thread thread = { .tid = tid };
+    int status;
+
+    if (ptrace(PTRACE_SYSCALL, tid, 0L, 0L) < 0 || !wait_for_stop(tid, &status) ||
+        WSTOPSIG(status) != (SIGTRAP | 0x80) || !read_registers(&thread))
+        return false;
+    *regs = thread.regs;
+    return regs->rip == tracee->syscall_at + SYSCALL_BYTES && (long)regs->orig_rax == number;
+}
+
+int tracee_call(const struct tracee *tracee, size_t thread, long number, const uint64_t args[6],
+                int64_t *ret_result, struct err *err)
+{
+    pid_t tid = tracee->threads[thread].tid;
+    struct user_regs_struct before = tracee->threads[thread].regs, regs = before;
+    bool done;
+
+    regs.rip = tracee->syscall_at;
+    regs.rax = (uint64_t)number;
+    regs.orig_rax = (uint64_t)-1;
+    regs.rdi = args[0];
+    regs.rsi = args[1];
+    regs.rdx = args[2];
+    regs.r10 = args[3];
+    regs.r8 = args[4];
+    regs.r9 = args[5];
+    done = write_registers(tid, &regs) && step(tracee, tid, number, &regs) &&
+           step(tracee, tid, number, &regs) && write_registers(tid, &before);
+    if (!done)
+        return err_set(err, ERR_SYSTEM, 0, "a system call in the process went astray");
+    *ret_result = (int64_t)regs.rax;
+    return 0;
+}
+
+/* ------------------------------------------------------------------ saving */
+
+/* The kernel's struct sigcontext_64. Its header and the C library's <signal.h> cannot be had together. */
+struct context {
+    uint64_t r8, r9, r10, r11, r12, r13, r14, r15, di, si, bp, bx, dx, ax, cx, sp, ip, flags;
+    uint16_t cs, gs, fs, ss;
+    uint64_t err, trap, old_mask, cr2, fpstate, reserved[8];
+};
+
+/* What rt_sigreturn() reads; the kernel's struct rt_sigframe without siginfo. */
+struct frame {
+    uint64_t return_address;
+    uint64_t flags, link;
+    struct {
+        uint64_t at;
+        uint32_t flags, padding;
+        uint64_t size;
+    } stack;
+    struct context context;
+    uint64_t mask;
+};
+_Static_assert(sizeof(struct frame) <= TEMPLATE_FX_OFFSET,
+               "a frame stands in front of its floating-point state");
+_Static_assert(sizeof(struct context) == 256, "as the kernel has it");
+
+/* A call that was interrupted for us is made again; EINTR, because epoll_wait() and its like give that
+ * instead. */
+static void prepare_restart(struct user_regs_struct *regs)
+{
+    static const int64_t interrupted[] = { -512, -513, -514, -516, -EINTR };
+
+    for (size_t i = 0; i < sizeof interrupted / sizeof *interrupted; i++) {
+        if ((int64_t)regs->rax == interrupted[i]) {
+            regs->rip -= SYSCALL_BYTES;
+            regs->rax = regs->orig_rax;
+            return;
+        }
+    }
+}
+
+static void fill_context(struct context *context, const struct user_regs_struct *regs, uint64_t fpstate)
+{
+    *context = (struct context){
+        .r8 = regs->r8,
+        .r9 = regs->r9,
+        .r10 = regs->r10,
+        .r11 = regs->r11,
+        .r12 = regs->r12,
+        .r13 = regs->r13,
+        .r14 = regs->r14,
+        .r15 = regs->r15,
+        .di = regs->rdi,
+        .si = regs->rsi,
+        .bp = regs->rbp,
+        .bx = regs->rbx,
+        .dx = regs->rdx,
+        .ax = regs->rax,
+        .cx = regs->rcx,
+        .sp = regs->rsp,
+        .ip = regs->rip,
+        .flags = regs->eflags,
+        .cs = (uint16_t)regs->cs,
+        .ss = (uint16_t)regs->ss,
+        .fpstate = fpstate,
+    };
+}
+
+static int build_frame(const struct tracee_thread *thread, const void *altstack, uint64_t frame_at,
+                       uint8_t out[TEMPLATE_FRAME_BYTES], struct err *err)
+{
+    struct frame *frame = (void *)out;
+    struct user_regs_struct regs = thread->regs;
+    uint8_t *fx = out + TEMPLATE_FX_OFFSET;
+    struct iovec iov = { fx, FX_BYTES };
+
+    memset(out, 0, TEMPLATE_FRAME_BYTES);
+    prepare_restart(&regs);
+    frame->flags = UC_SIGCONTEXT_SS_ | UC_STRICT_RESTORE_SS_;
+    memcpy(&frame->stack, altstack, sizeof frame->stack);
+    fill_context(&frame->context, &regs, frame_at + TEMPLATE_FX_OFFSET);
+    if (ptrace(PTRACE_GETSIGMASK, thread->tid, sizeof frame->mask, &frame->mask) < 0 ||
+        ptrace(PTRACE_GETREGSET, thread->tid, 2L /* NT_PRFPREG */, &iov) < 0)
+        return err_set(err, ERR_SYSTEM, errno, "state of a thread");
+    memset(fx + FX_SOFTWARE_AT, 0, FX_BYTES - FX_SOFTWARE_AT);
+    return 0;
+}
+
+static int ask(const struct tracee *tracee, size_t thread, long number, uint64_t a, uint64_t b,
+               int64_t *ret_result, struct err *err)
+{
+    const uint64_t args[6] = { a, b };
+
+    return tracee_call(tracee, thread, number, args, ret_result, err);
+}
+
+static int save_addresses(const struct tracee *tracee, size_t at, uint64_t scratch,
+                          struct template_thread *thread, struct err *err)
+{
+    struct ptrace_rseq_configuration rseq = { 0 };
+    pid_t tid = tracee->threads[at].tid;
+    void *list = NULL;
+    size_t list_len = 0;
+    int64_t result;
+    int r = ask(tracee, at, SYS_prctl, PR_GET_TID_ADDRESS_, scratch, &result, err);
+
+    if (r < 0)
+        return r;
+    if (result < 0 || tracee_read(tracee, scratch, &thread->clear_tid, sizeof thread->clear_tid) < 0)
+        return err_set(err, ERR_SYSTEM, (int)-result,
+                       "address of a thread's id (the kernel needs CONFIG_CHECKPOINT_RESTORE)");
+    if (syscall(SYS_get_robust_list, tid, &list, &list_len) == 0) {
+        thread->robust_list = (uint64_t)(uintptr_t)list;
+        thread->robust_len = list_len;
+    }
+    if (ptrace(PTRACE_GET_RSEQ_CONFIGURATION, tid, sizeof rseq, &rseq) > 0) {
+        thread->rseq = rseq.rseq_abi_pointer;
+        thread->rseq_len = rseq.rseq_abi_size;
+        thread->rseq_signature = rseq.signature;
+    }
+    return 0;
+}
+
+static void save_name(const struct tracee *tracee, size_t at, struct template_thread *thread)
+{
+    char path[64];
+    ssize_t n;
+
+    (void)snprintf(path, sizeof path, "/proc/%d/task/%d/comm", (int)tracee->pid,
+                   (int)tracee->threads[at].tid);
+    AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    n = fd < 0 ? 0 : read(fd, thread->name, sizeof thread->name - 1);
+    thread->name[n < 0 ? 0 : n] = '\0';
+    thread->name[strcspn(thread->name, "\n")] = '\0';
+}
+
+int tracee_save(const struct tracee *tracee, size_t at, uint64_t scratch, uint64_t frame_at,
+                struct template_thread *ret_thread, uint8_t frame[TEMPLATE_FRAME_BYTES], struct err *err)
+{
+    const struct tracee_thread *thread = &tracee->threads[at];
+    uint8_t altstack[24];
+    int64_t result;
+    int r = save_addresses(tracee, at, scratch, ret_thread, err);
+
+    if (r == 0)
+        r = ask(tracee, at, SYS_sigaltstack, 0, scratch, &result, err);
+    if (r < 0)
+        return r;
+    if (result < 0 || tracee_read(tracee, scratch, altstack, sizeof altstack) < 0)
+        return err_set(err, ERR_SYSTEM, (int)-result, "alternate stack of a thread");
+    ret_thread->fs_base = thread->regs.fs_base;
+    ret_thread->gs_base = thread->regs.gs_base;
+    save_name(tracee, at, ret_thread);
+    return build_frame(thread, altstack, frame_at, frame, err);
+}
+
+/* ------------------------------------------------------------------ the end */
+
+int tracee_jump(const struct tracee *tracee, uint64_t entry, uint64_t argument, uint64_t stack,
+                struct err *err)
+{
+    struct user_regs_struct regs = tracee->threads[0].regs;
+    uint64_t all = ~UINT64_C(0);
+    pid_t tid = tracee->pid;
+
+    regs.rip = entry;
+    regs.rdi = argument;
+    regs.rsp = stack - 8; /* as behind a call */
+    regs.rax = 0;
+    regs.orig_rax = (uint64_t)-1;
+    if (ptrace(PTRACE_SETSIGMASK, tid, sizeof all, &all) < 0 || !write_registers(tid, &regs) ||
+        ptrace(PTRACE_CONT, tid, 0L, 0L) < 0)
+        return err_set(err, ERR_SYSTEM, errno, "starting the restorer");
+    return 0;
+}
+
+void tracee_release(struct tracee *tracee)
+{
+    for (size_t i = 0; i < tracee->count; i++)
+        (void)ptrace(PTRACE_DETACH, tracee->threads[i].tid, 0L, 0L);
+    tracee->count = 0;
+}
+
+void tracee_kill(struct tracee *tracee)
+{
+    int status;
+
+    (void)kill(tracee->pid, SIGKILL);
+    while (waitpid(-1, &status, __WALL) > 0 || errno == EINTR)
+        continue;
+    tracee->count = 0;
+}
