@@ -76,9 +76,10 @@ class Environment:
         self.adopt(message)
 
     def adopt(self, message):
-        listener, self.log, self.pidfd, self.usage, self.stat = message.fds
+        listener, self.log, self.pidfd, self.usage, self.stat = message.fds[:5]
         self.listener = socket.socket(fileno=listener)
-        self.connection = None
+        self.connection = socket.socket(fileno=message.fds[5]) if message.number & PARKED else None
+        self.parked = bool(message.number & PARKED)
 
     def hello(self, timeout=10):
         """Accepts the bootstrap's connection and waits for its first bytes."""
