@@ -1,0 +1,226 @@
+/* What kernels say in /proc, recorded. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "template/proc.h"
+
+/* Linux 6.18, a thread of Node in a sandbox. */
+static const char status_6_18[] =
+    "Name:\tlibuv-worker\nUmask:\t0022\nState:\tS "
+    "(sleeping)\nTgid:\t7118\nNgid:\t0\nPid:\t7121\nPPid:\t7071\n"
+    "TracerPid:\t0\nUid:\t700007\t700007\t700007\t700007\nGid:\t700008\t700008\t700008\t700008\n"
+    "FDSize:\t64\nGroups:\t \nNStgid:\t7118\t2\nNSpid:\t7121\t13\t5\nNSpgid:\t7116\t2\nNSsid:\t7116\t2\n"
+    "Kthread:\t0\nThreads:\t11\nSigQ:\t0/96365\nSigPnd:\t0000000000000000\nShdPnd:\t0000000000000000\n"
+    "SigBlk:\tfffffffffffbfeff\nCapInh:\t0000000000000000\nCapPrm:\t0000000000000000\n"
+    "CapEff:\t0000000000000000\nCapBnd:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t1\n"
+    "Cpus_allowed:\t3\nCpus_allowed_list:\t0-1\nx86_Thread_features:\tshstk\n"
+    "x86_Thread_features_locked:\t\n";
+/* Linux 5.10: no Kthread, no count of filters, no thread features. */
+static const char status_5_10[] =
+    "Name:\tNSpid: 9\nUmask:\t0022\nState:\tS "
+    "(sleeping)\nTgid:\t40\nPid:\t40\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\n"
+    "NSpid:\t40\nSigPnd:\t0000000000000400\nShdPnd:\t0000000000010000\nCapPrm:\t000001ffffffffff\n"
+    "CapEff:\t0000000000000001\nSeccomp:\t0\nCpus_allowed:\tff\n";
+
+static void test_status(void **state)
+{
+    struct proc_status status;
+
+    (void)state;
+    assert_true(proc_parse_status(status_6_18, &status));
+    assert_int_equal(status.tid, 5);
+    assert_int_equal(status.uid, 700007);
+    assert_int_equal(status.gid, 700008);
+    assert_int_equal(status.pending, 0);
+    assert_int_equal(status.capabilities, 0);
+    assert_int_equal(status.seccomp, 2);
+    assert_true(status.shadow_stack);
+    assert_string_equal(status.processors, "3");
+    assert_true(proc_parse_status(status_5_10, &status));
+    assert_int_equal(status.tid, 40);
+    assert_int_equal(status.pending, 0x10400);
+    assert_int_equal(status.capabilities, 0x1ffffffffff);
+    assert_false(status.shadow_stack);
+    assert_string_equal(status.processors, "ff");
+}
+
+/* Every field that is needed is missed. */
+static void test_status_without_a_field_is_refused(void **state)
+{
+    static const char *const fields[] = { "\nNSpid:",  "\nUid:",    "\nGid:",    "\nSeccomp:",
+                                          "\nSigPnd:", "\nShdPnd:", "\nCapEff:", "\nCapPrm:" };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        char *text = strdup(status_6_18);
+        struct proc_status status;
+
+        *(strstr(text, fields[i]) + 1) = '_';
+        assert_false(proc_parse_status(text, &status));
+        free(text);
+    }
+}
+
+static const char smaps[] =
+    "55d0c0a00000-55d0c0a2c000 r--p 00000000 fe:00 1234                       /usr/bin/node with spaces\n"
+    "Size:                176 kB\nRss:                 176 kB\nVmFlags: rd mr mw me sd\n"
+    "7f0000000000-7f0000100000 rw-p 00000000 00:00 0 \n"
+    "Size:               1024 kB\nProtectionKey:         0\nVmFlags: rd wr mr mw me dc ac sd\n"
+    "7f0000200000-7f0000201000 rw-s 00000000 00:01 77                         /dev/zero (deleted)\n"
+    "VmFlags: rd wr sh mr mw me ms sd\n"
+    "7ffd6f5a0000-7ffd6f5a4000 r--p 00000000 00:00 0                          [vvar]\n"
+    "VmFlags: rd mr pf io de dd sd\n"
+    "ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]\n"
+    "VmFlags: ex\n";
+
+struct seen {
+    struct proc_area areas[8];
+    size_t count;
+};
+
+static bool remember(const struct proc_area *area, void *ctx)
+{
+    struct seen *seen = ctx;
+
+    seen->areas[seen->count++] = *area;
+    return true;
+}
+
+static void test_smaps(void **state)
+{
+    struct seen seen = { .count = 0 };
+
+    (void)state;
+    assert_true(proc_parse_smaps(smaps, remember, &seen));
+    assert_int_equal(seen.count, 5);
+    assert_int_equal(seen.areas[0].start, 0x55d0c0a00000);
+    assert_int_equal(seen.areas[0].end, 0x55d0c0a2c000);
+    assert_memory_equal(seen.areas[0].name, "/usr/bin/node with spaces", seen.areas[0].name_len);
+    assert_false(seen.areas[0].writable);
+    assert_true(seen.areas[1].writable && seen.areas[1].dontfork && !seen.areas[1].shared);
+    assert_int_equal(seen.areas[1].name_len, 0);
+    assert_true(seen.areas[2].shared && seen.areas[2].writable && !seen.areas[2].dontfork);
+    assert_true(seen.areas[3].device);
+    assert_memory_equal(seen.areas[4].name, "[vsyscall]", seen.areas[4].name_len);
+}
+
+static void test_smaps_that_say_too_little_are_refused(void **state)
+{
+    static const char *const bad[] = {
+        "nonsense\n",
+        "VmFlags: rd\n",
+        "Size: 4 kB\n",
+        /* maps instead of smaps: no flags */
+        "1000-2000 rw-p 00000000 00:00 0 \n3000-4000 rw-p 00000000 00:00 0 \n",
+        "1000-2000 rw-p 00000000 00:00 0 \nSize: 4 kB\n",
+    };
+    struct seen seen = { .count = 0 };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_false(proc_parse_smaps(bad[i], remember, &seen));
+}
+
+static void test_fdinfo(void **state)
+{
+    struct proc_fdinfo info;
+
+    (void)state;
+    assert_true(proc_parse_fdinfo("pos:\t12\nflags:\t02100000\nmnt_id:\t30\nino:\t77\n", &info));
+    assert_int_equal(info.flags, 02100000);
+    assert_int_equal(info.position, 12);
+    assert_false(info.locked);
+    assert_true(proc_parse_fdinfo(
+        "pos:\t0\nflags:\t0100002\nlock:\t1: POSIX  ADVISORY  WRITE 1 00:01:2 0 EOF\n", &info));
+    assert_true(info.locked);
+    assert_true(
+        proc_parse_fdinfo("pos:\t0\nflags:\t04002\neventfd-count:               2a\neventfd-id: 4\n", &info));
+    assert_int_equal(info.count, 0x2a);
+    assert_true(
+        proc_parse_fdinfo("pos:\t0\nflags:\t02\nclockid: 1\nticks: 0\nsettime flags: 01\nit_value: (3, 500)\n"
+                          "it_interval: (1, 7)\n",
+                          &info));
+    assert_int_equal(info.clock, 1);
+    assert_int_equal(info.times[0], 1);
+    assert_int_equal(info.times[1], 7);
+    assert_int_equal(info.times[2], 3);
+    assert_int_equal(info.times[3], 500);
+    assert_true(
+        proc_parse_fdinfo("pos:\t0\nflags:\t02000002\nmnt_id:\t15\n"
+                          "tfd:        7 events:       19 data:                7  pos:0 ino:2ab sdev:f\n"
+                          "tfd:       12 events: 80000001 data: ffff88001234abcd  pos:0 ino:7 sdev:e\n",
+                          &info));
+    assert_int_equal(info.watch_count, 2);
+    assert_int_equal(info.watches[0].fd, 7);
+    assert_int_equal(info.watches[0].events, 0x19);
+    assert_int_equal(info.watches[0].inode, 0x2ab);
+    assert_int_equal(info.watches[1].events, 0x80000001);
+    assert_int_equal(info.watches[1].data, 0xffff88001234abcd);
+    assert_false(proc_parse_fdinfo("pos:\t0\n", &info));
+    assert_false(proc_parse_fdinfo("flags:\t02\n", &info));
+    assert_false(proc_parse_fdinfo("pos:\t0\nflags:\t02\ntfd: none\n", &info));
+    assert_false(proc_parse_fdinfo("pos:\t0\nflags:\t02\nclockid: 1\n", &info));
+}
+
+static void test_links(void **state)
+{
+    (void)state;
+    assert_int_equal(proc_fd_kind("anon_inode:[eventpoll]"), PROC_FD_EPOLL);
+    assert_int_equal(proc_fd_kind("anon_inode:[eventfd]"), PROC_FD_EVENTFD);
+    assert_int_equal(proc_fd_kind("anon_inode:[timerfd]"), PROC_FD_TIMERFD);
+    assert_int_equal(proc_fd_kind("anon_inode:inotify"), PROC_FD_OTHER);
+    assert_int_equal(proc_fd_kind("/tmp/anon_inode:[eventpoll]"), PROC_FD_OTHER);
+    assert_int_equal(proc_link_inode("socket:[4711]", "socket"), 4711);
+    assert_int_equal(proc_link_inode("pipe:[4711]", "socket"), 0);
+    assert_int_equal(proc_link_inode("/tmp/socket:[4711]", "socket"), 0);
+}
+
+#define TCP_HEAD \
+    "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+#define TCP_LISTEN                                                                                        \
+    "   0: 0100007F:2329 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 100 1 0 " \
+    "100 0 0 10 0\n"
+#define TCP_SERVER                                                                                           \
+    "   1: 0100007F:2329 0100007F:C350 01 00000000:00000000 00:00000000 00000000     0        0 101 1 0 20 " \
+    "4 30 10 -1\n"
+#define TCP_CLIENT                                                                                           \
+    "   2: 0100007F:C350 0100007F:2329 01 00000000:00000000 00:00000000 00000000   993        0 102 1 0 20 " \
+    "4 30 10 -1\n"
+#define TCP_OTHER                                                                                            \
+    "   3: 0100007F:C352 0100007F:2329 01 00000000:00000000 00:00000000 00000000   993        0 103 1 0 20 " \
+    "4 30 10 -1\n"
+#define TCP_CLOSED                                                                                           \
+    "   4: 0100007F:C354 0100007F:2329 06 00000000:00000000 00:00000000 00000000   993        0 0 1 0 20 4 " \
+    "30 10 -1\n"
+
+static void test_the_connection_to_the_runtime_api(void **state)
+{
+    (void)state;
+    assert_int_equal(proc_find_connection(TCP_HEAD TCP_LISTEN TCP_SERVER TCP_CLIENT TCP_CLOSED, 9001), 102);
+    assert_int_equal(proc_find_connection(TCP_HEAD TCP_LISTEN TCP_SERVER, 9001), 0);
+    assert_int_equal(proc_find_connection(TCP_HEAD TCP_CLIENT TCP_OTHER, 9001), 0);
+    assert_int_equal(proc_find_connection(TCP_HEAD TCP_CLIENT, 9002), 0);
+    assert_int_equal(proc_find_connection("", 9001), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_status),
+        cmocka_unit_test(test_status_without_a_field_is_refused),
+        cmocka_unit_test(test_smaps),
+        cmocka_unit_test(test_smaps_that_say_too_little_are_refused),
+        cmocka_unit_test(test_fdinfo),
+        cmocka_unit_test(test_links),
+        cmocka_unit_test(test_the_connection_to_the_runtime_api),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
