@@ -134,7 +134,8 @@ static bool prepare_slot(struct launcher *launcher, struct template *template)
 
     if (length(ready, spare) + brewing >= spare)
         return false;
-    if (!slot && launcher->slot_count < launcher->config->max_slots) {
+    /* A family leaves room for ordinary ones. */
+    if (!slot && launcher->slot_count + (template ? spare : 0) < launcher->config->max_slots) {
         slot = template ? template_add_slot(template, &err) : slot_new(launcher, NULL, -1, &err);
         if (!slot) {
             log_error("new slot: %s", err.text);

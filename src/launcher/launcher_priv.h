@@ -29,6 +29,7 @@ enum clone_state { CLONE_NONE, CLONE_HOLDING, CLONE_ASKED, CLONE_MADE };
 struct clone {
     enum clone_state state;
     struct list node; /* in template.asked */
+    uint64_t number;  /* of the request to the image */
     int sync;         /* on which the clone speaks until it is made; -1 = none */
     struct watch on_sync;
     bool done;   /* said by the clone */
@@ -49,6 +50,7 @@ struct slot {
     struct watch on_control, on_pidfd;
     unsigned brew_failures;  /* in a row */
     struct template *family; /* in whose namespaces it is made; NULL = none */
+    bool given_away;         /* an ordinary slot is wanted more: it becomes one once its processes are gone */
 
     /* of the environment */
     uint64_t env_id;

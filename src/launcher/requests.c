@@ -74,9 +74,8 @@ static struct slot *choose_slot(struct launcher *launcher, struct template *temp
 
 static bool any_leaving(const struct launcher *launcher)
 {
-    list_each(at, &launcher->busy)
-    {
-        if (list_entry(at, struct slot, node)->state.life == SLOT_LEAVING)
+    for (unsigned i = 0; i < launcher->slot_count; i++) {
+        if (launcher->slots[i]->state.life == SLOT_LEAVING || launcher->slots[i]->given_away)
             return true;
     }
     return false;
@@ -99,6 +98,11 @@ static void start(struct launcher *launcher, char *packet, struct wire_message *
         fail_start(launcher, message->env_id, WIRE_FAIL_TEMPLATE, "the template has no slot");
         wire_message_done(message);
         free(packet);
+        return;
+    }
+    slot = template_take_slot(launcher);
+    if (slot) {
+        slot_start(slot, packet, message);
         return;
     }
     deferred = any_leaving(launcher) ? malloc(sizeof *deferred) : NULL;

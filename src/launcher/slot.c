@@ -37,8 +37,8 @@ static struct list *home_of(struct slot *slot)
 
 void slot_refile(struct slot *slot)
 {
-    if (slot->family && slot->family->state == TEMPLATE_ENDED && slot->state.life == SLOT_FREE &&
-        slot->state.husk == HUSK_NONE)
+    if (slot->family && (slot->family->state == TEMPLATE_ENDED || slot->given_away) &&
+        slot->state.life == SLOT_FREE && slot->state.husk == HUSK_NONE)
         template_release_slot(slot);
     list_remove(&slot->node);
     list_push_back(home_of(slot), &slot->node);
@@ -425,6 +425,8 @@ void slot_event(struct slot *slot, enum slot_event event)
 {
     if (event == SLOT_ON_HUSK_DEAD || event == SLOT_ON_FAILURE)
         template_forget_clone(slot);
+    if (event == SLOT_ON_HUSK_DEAD && slot->own)
+        template_drop(slot->own);
     unsigned actions = slot_step(&slot->state, event);
     bool launch_failed = (actions & SLOT_DO_LAUNCH) && do_launch(slot) < 0;
 

@@ -151,6 +151,7 @@ void template_on_held(struct slot *slot)
     }
     slot->clone.state = CLONE_ASKED;
     slot->clone.done = false;
+    slot->clone.number = template->requests++;
     list_push_back(&template->asked, &slot->clone.node);
 }
 
@@ -201,11 +202,13 @@ static void image_died(struct template *template)
 
 static void on_reply(struct template *template, const struct template_reply *reply)
 {
-    struct slot *slot;
+    uint64_t number = template->replies++;
+    struct slot *slot = NULL;
 
-    if (list_empty(&template->asked))
+    if (!list_empty(&template->asked))
+        slot = list_entry(template->asked.next, struct slot, clone.node);
+    if (!slot || slot->clone.number != number)
         return; /* of a clone that was given up */
-    slot = list_entry(template->asked.next, struct slot, clone.node);
     list_remove(&slot->clone.node);
     if (reply->pid <= 0) {
         clone_failed(slot, template_step_name(reply->step), -reply->pid, 0);
@@ -416,10 +419,13 @@ void template_drop(struct template *template)
     for (unsigned i = 0; i < template->launcher->slot_count; i++) {
         struct slot *slot = template->launcher->slots[i];
 
-        if (slot->family == template) {
-            slot->family = NULL;
+        if (slot->family != template)
+            continue;
+        slot->family = NULL;
+        if (slot->state.life == SLOT_FREE && slot->state.husk != HUSK_NONE)
+            slot_event(slot, SLOT_ON_HUSK_ENDING);
+        else
             slot_refile(slot);
-        }
     }
     template->slot->own = NULL;
     list_remove(&template->node);
@@ -447,6 +453,25 @@ void template_release_slot(struct slot *slot)
     struct template *template = slot->family;
 
     slot->family = NULL;
-    if (--template->slot_count == 0 && template->slot->env_id == 0)
+    slot->given_away = false;
+    if (--template->slot_count == 0 && template->state == TEMPLATE_ENDED && template->slot->env_id == 0)
         slot_event(template->slot, SLOT_ON_KILL);
+}
+
+struct slot *template_take_slot(struct launcher *launcher)
+{
+    for (unsigned i = 0; i < launcher->slot_count; i++) {
+        struct slot *slot = launcher->slots[i];
+
+        if (!slot->family || slot->state.life != SLOT_FREE || slot->given_away)
+            continue;
+        slot->given_away = true;
+        if (slot->state.husk == HUSK_NONE) {
+            slot_refile(slot);
+            return slot;
+        }
+        slot_event(slot, SLOT_ON_HUSK_ENDING);
+        return NULL;
+    }
+    return NULL;
 }

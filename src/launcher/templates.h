@@ -39,9 +39,10 @@ struct template
     struct template_capture capture;
     int control;
     struct watch on_capture, on_image;
-    struct list ready, cold; /* free slots of its family */
-    unsigned slot_count;     /* of its family */
-    struct list asked;       /* slot.clone.node: the image answers in order */
+    struct list ready, cold;    /* free slots of its family */
+    unsigned slot_count;        /* of its family */
+    struct list asked;          /* slot.clone.node */
+    uint64_t requests, replies; /* so far: the image answers in order, also what nobody waits for any more */
     /* Children whose end was told before the image had told their number. */
     struct {
         int32_t pid, status;
@@ -70,5 +71,8 @@ void template_forget_clone(struct slot *slot);
 
 /** A new slot of the family; slow. */
 struct slot *template_add_slot(struct template *template, struct err *err);
-/** A free slot without processes, of a family that has ended: an ordinary slot from now on. */
+/** A free slot without processes becomes an ordinary one. */
 void template_release_slot(struct slot *slot);
+/** Takes a free slot from some family when there is no other; NULL when there is none now: those that are
+ * given_away come when their processes have ended. */
+struct slot *template_take_slot(struct launcher *launcher);

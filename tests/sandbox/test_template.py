@@ -217,3 +217,22 @@ def test_nothing_is_left_after_a_kill_of_the_launcher(tmp_path, tmp_path_factory
     again = driver.Launcher(tmp_path, instance="pytest23", share=make_share(tmp_path_factory))
     assert again.stop() == 0
     assert driver.traces("pytest23", launcher.data) == []
+
+
+def test_ordinary_environments_take_the_slots_that_a_template_reserves(tmp_path, tmp_path_factory, bootstrap):
+    launcher = driver.Launcher(tmp_path, instance="pytest24", share=make_share(tmp_path_factory), spare=3, extra=["--max-slots=10"])
+    code = launcher.add_code({"bootstrap": bootstrap})
+    template = make_template(launcher, code)
+    clones = [launcher.start(code, template=template.env_id) for _ in range(3)]
+    for clone in clones:
+        clone.kill()
+    time.sleep(0.5)
+    ordinary = [launcher.start(code, timeout=20).hello() for _ in range(9)]
+    message = launcher.receive(launcher.start_raw(code), 20)
+    assert (message.type, message.number) == (driver.FAILED, driver.FAIL_NO_SLOT)
+    for env in ordinary:
+        env.kill()
+    message = launcher.receive(launcher.start_raw(code, template=template.env_id))
+    assert (message.type, message.number) == (driver.FAILED, driver.FAIL_TEMPLATE), "all slots are ordinary ones now"
+    assert launcher.stop() == 0
+    assert driver.traces("pytest24", launcher.data) == []
