@@ -54,16 +54,6 @@ void template_forget_clone(struct slot *slot)
     clone->pid = 0;
 }
 
-static void on_hello(struct slot *slot, pid_t pid)
-{
-    int r = pid > 0 ? cgroup_attach(slot->cgroup, pid) : -ESRCH;
-
-    if (r == 0)
-        r = template_go(slot->clone.sync);
-    if (r < 0)
-        clone_failed(slot, "joining the control group", -r, 0);
-}
-
 /* Early reports of its end are kept by the template: they may come before the image's answer. */
 static void take_early_end(struct slot *slot)
 {
@@ -93,21 +83,17 @@ static void on_sync(void *owner)
 {
     struct slot *slot = owner;
     struct template_report report;
-    pid_t pid;
     int r;
 
     if (slot->clone.sync < 0 || slot->clone.state != CLONE_ASKED)
         return;
-    r = template_receive_report(slot->clone.sync, &report, &pid);
+    r = template_receive_report(slot->clone.sync, &report);
     if (r == 0)
         return;
     if (r < 0) {
         clone_failed(slot, "the clone has ended", 0, 0);
-    } else if (report.error != 0 ||
-               (report.step != TEMPLATE_STEP_HELLO && report.step != TEMPLATE_STEP_DONE)) {
+    } else if (report.step != TEMPLATE_STEP_DONE) {
         clone_failed(slot, template_step_name(report.step), -report.error, report.at);
-    } else if (report.step == TEMPLATE_STEP_HELLO) {
-        on_hello(slot, pid);
     } else {
         unwatch(slot->launcher, slot->clone.sync);
         (void)close(slot->clone.sync);
@@ -125,10 +111,9 @@ static uint32_t random_tid(void)
     return FIRST_MAIN_TID + number % MAIN_TID_COUNT;
 }
 
-void template_on_held(struct slot *slot)
+static int ask(struct slot *slot)
 {
-    struct template *template = slot->family;
-    const struct template_slot target = {
+    struct template_slot target = {
         .pidfd = slot->husk.pidfd,
         .api = slot->husk.client,
         .log = slot->husk.log_out,
@@ -137,9 +122,21 @@ void template_on_held(struct slot *slot)
         .gid = HUSK_GID,
         .main_tid = random_tid(),
     };
-    int r = template->state == TEMPLATE_READY
-                ? template_request_clone(template->control, &target, &slot->clone.sync)
-                : -ESRCH;
+    int r = cgroup_join_fds(slot->cgroup, target.joins);
+
+    if (r < 0)
+        return r;
+    target.join_count = (uint32_t)r;
+    r = template_request_clone(slot->family->control, &target, &slot->clone.sync);
+    for (uint32_t i = 0; i < target.join_count; i++)
+        (void)close(target.joins[i]);
+    return r;
+}
+
+void template_on_held(struct slot *slot)
+{
+    struct template *template = slot->family;
+    int r = template && template->state == TEMPLATE_READY ? ask(slot) : -ESRCH;
 
     if (r == 0) {
         slot->clone.on_sync = (struct watch){ on_sync, slot };

@@ -371,20 +371,6 @@ int cgroup_join_fds(const struct cgroup *group, int fds[CGROUP_MAX_DIRS])
     return (int)count;
 }
 
-int cgroup_attach(const struct cgroup *group, pid_t pid)
-{
-    char text[16];
-    int fds[CGROUP_MAX_DIRS], count = cgroup_join_fds(group, fds), r = count < 0 ? count : 0;
-    int len = snprintf(text, sizeof text, "%d", (int)pid);
-
-    for (int i = 0; i < count; i++) {
-        if (r == 0 && write(fds[i], text, (size_t)len) != len)
-            r = -errno;
-        (void)close(fds[i]);
-    }
-    return r;
-}
-
 int cgroup_limit_memory(struct cgroup *group, unsigned memory_mb, struct err *err)
 {
     const struct cgroup_place place = place_of(group);

@@ -13,7 +13,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 struct err;
 struct cgroups;
@@ -52,8 +51,6 @@ int cgroup_new(struct cgroups *groups, const char *name, struct cgroup **ret_gro
 int cgroup_open_clone(const struct cgroup *group);
 /** Whether the one above is there. */
 bool cgroup_has_clone(const struct cgroup *group);
-/** Moves a process that has a single thread into the group. */
-int cgroup_attach(const struct cgroup *group, pid_t pid);
 /** Opens the files that a process with a single thread writes "0" to in order to join; all are for the caller
  * to close. Returns their number or negative errno. Not needed where cgroup_open_clone() serves. */
 int cgroup_join_fds(const struct cgroup *group, int fds[CGROUP_MAX_DIRS]);

@@ -52,19 +52,18 @@ void template_capture_cancel(struct template_capture *capture);
 struct template_slot {
     int pidfd;    /* of the slot's init, which waits in hold; borrowed, as are the next ones */
     int api, log; /* client's end of the connection; write end of the log */
+    int joins[TEMPLATE_MAX_JOINS]; /* files to join control groups by */
+    uint32_t join_count;
     uint64_t ns_flags;
     uint32_t uid, gid; /* inside */
     uint32_t main_tid;
 };
 
 /** Asks the image for a clone. *ret_sync: socket on which the clone speaks (struct template_report), for the
- * caller to close, with the sender's credentials. Never blocks. Returns 0 or negative errno. */
+ * caller to close. Never blocks. Returns 0 or negative errno. */
 int template_request_clone(int control, const struct template_slot *slot, int *ret_sync);
-/** Returns 1 with a report and the sender's process id (0 when unknown), 0 when there is none, negative errno
- * at the end. */
-int template_receive_report(int sync, struct template_report *ret_report, pid_t *ret_pid);
+/** Returns 1 with a report, 0 when there is none, negative errno at the end. */
+int template_receive_report(int sync, struct template_report *ret_report);
 /** Likewise for the image's own answers. */
 int template_receive_reply(int control, struct template_reply *ret_reply);
-/** Lets a clone that said HELLO go on. */
-int template_go(int sync);
 const char *template_step_name(uint32_t step); /* static storage, never NULL */

@@ -11,11 +11,9 @@
  *   REQUEST + descriptors ──▶         makes the clone from within the slot's namespaces
  *             ◀── REPLY               its process id, or what failed
  *
- *   launcher                          clone, over a socket of its own
- *             ◀── HELLO               with its credentials: the launcher moves it into its control groups
- *   GO ──▶
+ *                                     clone, over a socket of its own
  *             ◀── DONE                every thread stands, has no capability and the strict filter; or what
- * failed
+ *                                     failed
  */
 
 #include <linux/filter.h>
@@ -28,6 +26,7 @@ enum {
     TEMPLATE_MAX_RANGES = 8192,
     TEMPLATE_MAX_FILTER = 1024,
     TEMPLATE_PIPE_BYTES = 64,
+    TEMPLATE_MAX_JOINS = 4,
     TEMPLATE_FRAME_BYTES =
         1024, /* struct rt_sigframe of the kernel without siginfo, then 512 bytes of FXSAVE */
     TEMPLATE_FX_OFFSET = 512,
@@ -75,7 +74,8 @@ enum template_fd {
     TEMPLATE_FD_API,
     TEMPLATE_FD_LOG,
     TEMPLATE_FD_SLOT, /* pidfd of the slot's init */
-    TEMPLATE_FD_COUNT
+    TEMPLATE_FD_JOIN, /* the first of up to TEMPLATE_MAX_JOINS files of control groups, to write "0" to */
+    TEMPLATE_FD_COUNT = TEMPLATE_FD_JOIN + TEMPLATE_MAX_JOINS
 };
 
 struct template_request {
@@ -84,7 +84,7 @@ struct template_request {
     uint64_t ns_flags; /* what to enter of the slot */
     uint32_t main_tid; /* of the clone; no thread of the template has it */
     uint32_t uid, gid; /* inside the slot */
-    uint32_t padding;
+    uint32_t join_count;
 };
 enum template_request_type {
     TEMPLATE_REQUEST_IMAGE = 1, /* fork the image; without descriptors */
@@ -98,9 +98,10 @@ struct template_reply {
 };
 
 enum template_step {
-    TEMPLATE_STEP_HELLO,
+    TEMPLATE_STEP_START,
     TEMPLATE_STEP_ENTER,
     TEMPLATE_STEP_CLONE,
+    TEMPLATE_STEP_GROUP,
     TEMPLATE_STEP_IDENTITY,
     TEMPLATE_STEP_FOLDER,
     TEMPLATE_STEP_DESCRIPTOR,
@@ -112,7 +113,7 @@ enum template_step {
 };
 
 struct template_report {
-    uint32_t step; /* HELLO, DONE, or what failed */
+    uint32_t step; /* DONE, or what failed */
     int32_t error; /* negative errno; 0 */
     uint32_t at;   /* which descriptor or thread */
 };

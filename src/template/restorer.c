@@ -348,17 +348,17 @@ static void await_threads(struct template_data *data)
         wait_on(&data->ready, ready);
 }
 
-static void await_go(struct template_data *data)
+/* By itself: moved from outside it would wait until all processors have passed a grace period. */
+static void join_groups(struct template_data *data)
 {
-    char go;
-    long n;
+    for (uint32_t i = 0; i < data->request.join_count; i++) {
+        int fd = data->fds[TEMPLATE_FD_JOIN + i];
+        long n = CALL(write, fd, "0", 1, 0);
 
-    say(data->fds[TEMPLATE_FD_SYNC], TEMPLATE_STEP_HELLO, 0, 0);
-    do
-        n = CALL(read, data->fds[TEMPLATE_FD_SYNC], &go, 1, 0);
-    while (n == -EINTR_);
-    if (n != 1)
-        give_up(data, TEMPLATE_STEP_HELLO, -EPROTO_, 0);
+        if (n != 1)
+            give_up(data, TEMPLATE_STEP_GROUP, n < 0 ? n : -EPROTO_, i);
+        (void)CALL(close, fd, 0, 0, 0);
+    }
 }
 
 /* Entering the slot's user namespace has filled it. Threads inherit it empty. */
@@ -415,7 +415,7 @@ static _Noreturn void run_clone(struct template_data *data)
 {
     int sync = data->fds[TEMPLATE_FD_SYNC];
 
-    await_go(data);
+    join_groups(data);
     drop_bounding_set(data);
     become_user(data);
     make_descriptors(data);
@@ -570,7 +570,7 @@ static long make_image(struct template_data *data)
     close_of_template(data);
     if (connect_to_launcher(data) < 0)
         (void)CALL(exit_group, 126, 0, 0, 0);
-    data->result_step = TEMPLATE_STEP_HELLO;
+    data->result_step = TEMPLATE_STEP_START;
     answer(data, 0);
     serve(data);
     return 0;
