@@ -14,6 +14,7 @@ import json
 import os
 import pathlib
 import platform
+import select
 import shutil
 import signal
 import socket
@@ -210,23 +211,106 @@ def bare_node_ms():
         return elapsed * 1000
 
 
+def cold_ms(server, host, expected=b"hello world"):
+    """From a request to its whole answer, on a connection that stands already."""
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        request = f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+        answer = b""
+        begun = time.perf_counter()
+        connection.sendall(request)
+        while piece := connection.recv(65536):
+            answer += piece
+        elapsed = (time.perf_counter() - begun) * 1000
+    if b" 200 " not in answer[:20] or expected not in answer:
+        raise RuntimeError(f"cold call: {answer[:300]}")
+    return elapsed
+
+
+def run_ms(*command):
+    begun = time.perf_counter()
+    os.waitpid(os.posix_spawn(command[0], command, PLAIN_ENV), 0)
+    return (time.perf_counter() - begun) * 1000
+
+
+def cold_series(server, args, runtime, handler, files, reference):
+    """Cold calls of new functions and what they are compared with, in turn. A first function brings the template."""
+    server.call("GET", "/", host=server.deploy(f"first-{runtime.replace('.', '-')}", runtime, handler, files))
+    hosts = [server.deploy(f"cold-{runtime.replace('.', '-')}-{i}", runtime, handler, files) for i in range(8 * args.rounds)]
+    time.sleep(2)
+    cold, compared = [], []
+    for host in hosts:
+        compared.append(reference())
+        cold.append(cold_ms(server, host))
+        time.sleep(0.15)  # so that the environment is frozen and a slot is prepared again
+    return cold, compared
+
+
+def p99(values):
+    return sorted(values)[int(len(values) * 0.99)]
+
+
 def bench_cold(args):
-    count = 8 * args.rounds
-    cold, bare = [], []
-    with Server(args.build, "0,1") as server:
-        hosts = [server.deploy(f"cold{i}", "nodejs20.x", "index.handler", node_function()) for i in range(count)]
-        time.sleep(1)
-        for host in hosts:
-            bare.append(bare_node_ms())
-            begun = time.monotonic()
-            status, body = server.call("GET", "/", host=host)
-            cold.append((time.monotonic() - begun) * 1000)
-            if status != 200:
-                raise RuntimeError(f"cold call: {status} {body}")
-            time.sleep(0.15)  # so that the environment is frozen and a slot is prepared again
+    with Server(args.build, "0,1", "--templates=false") as server:
+        cold, bare = cold_series(server, args, "nodejs20.x", "index.handler", node_function(), bare_node_ms)
     added = statistics.median(cold) - statistics.median(bare)
-    return [("added to a Node cold start, p50", f"{added:.1f} ms", "≤ 15 ms", added <= 15,
+    return [("added to a Node cold start without template, p50", f"{added:.1f} ms", "≤ 15 ms", added <= 15,
              f"cold {statistics.median(cold):.1f} ms, bare node {statistics.median(bare):.1f} ms")]
+
+
+def python_function():
+    return {"index.py": ((HERE / "functions/python/index.py").read_bytes(), 0o644)}
+
+
+def bench_templates(args):
+    rows = []
+    for name, runtime, handler, files, command, target in (
+            ("Node", "nodejs20.x", "index.handler", {"index.mjs": ((HERE / "functions/node20/index.mjs").read_bytes(), 0o644)},
+             (shutil.which("node"), "-e", "0"), 0.10),
+            ("Python", "python3.11", "index.handler", python_function(), ("/usr/bin/python3.11", "-c", "pass"), 0.5)):
+        if not os.path.exists(command[0]):
+            rows.append((f"{name}, runtime template", "not measured", "", False, f"{command[0]} is not there"))
+            continue
+        medians = {}
+        for flags in ((), ("--templates=false",)):
+            with Server(args.build, "0,1", *flags) as server:
+                cold, reference = cold_series(server, args, runtime, handler, files, lambda command=command: run_ms(*command))
+            medians[flags] = (statistics.median(cold), p99(cold), statistics.median(reference))
+        cold, worst, reference = medians[()]
+        rows.append((f"{name}, runtime template, 20-line handler: cold p50 ÷ {' '.join(command[:1]).split('/')[-1]} {' '.join(command[1:])}",
+                     f"{cold / reference:.2f}", f"≤ {target:.2f}", cold / reference <= target,
+                     f"cold p50 {cold:.1f} ms, p99 {worst:.1f} ms, reference {reference:.1f} ms; without template "
+                     f"{medians[('--templates=false',)][0]:.1f} ms"))
+    return rows
+
+
+def bench_burst(args):
+    with Server(args.build, "0,1") as server:
+        server.call("GET", "/", host=server.deploy("first", "nodejs20.x", "index.handler", node_function()))
+        host = server.deploy("burst", "nodejs20.x", "index.handler", node_function())
+        time.sleep(2)
+        request = f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+        connections = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(200)]
+        poll, begun, done, good = select.poll(), time.perf_counter(), [], 0
+        for connection in connections:
+            connection.sendall(request)
+            poll.register(connection, select.POLLIN)
+        waiting = {connection.fileno(): (connection, b"") for connection in connections}
+        while waiting and time.perf_counter() - begun < 60:
+            for fd, _ in poll.poll(1000):
+                connection, answer = waiting[fd]
+                piece = connection.recv(65536)
+                if piece:
+                    waiting[fd] = (connection, answer + piece)
+                    continue
+                done.append((time.perf_counter() - begun) * 1000)
+                good += b" 200 " in answer[:20]
+                poll.unregister(fd)
+                del waiting[fd]
+        for connection in connections:
+            connection.close()
+    p50 = statistics.median(done) if done else 0
+    return [("burst of 200 requests to a cold Node function, p50", f"{p50:.0f} ms", "≤ 1000 ms, no errors", good == 200 and p50 <= 1000,
+             f"{good} of 200 answered, last after {max(done, default=0):.0f} ms")]
 
 
 def bench_static_start(args):
@@ -321,6 +405,8 @@ BENCHES = {
     "warm-two-cores": bench_warm_two_cores,
     "throughput": bench_throughput,
     "cold": bench_cold,
+    "templates": bench_templates,
+    "burst": bench_burst,
     "static-start": bench_static_start,
     "memory": bench_memory,
     "cycles": bench_cycles,
