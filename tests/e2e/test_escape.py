@@ -455,7 +455,7 @@ def test_allow_host_opens_exactly_what_it_names(own_server, listener):
         box = server.probe("escape", MemorySize=256, Timeout=20)
         opened = attempt(box, "connect", targets=[("host.irori.internal", listener.port), (PRIVATE, PORT)], seconds=5)["detail"]
         assert len(opened["opened"]) == 2, opened
-        assert len(listener.visits) == 1
+        wait.until(lambda: len(listener.visits) == 1, 5, "the listener to notice")
         stopped(box, "connect", targets=[("host.irori.internal", server.port), ("host.irori.internal", 22), (METADATA, PORT),
                                          (PRIVATE, PORT + 1), ("127.0.0.1", listener.port)])
         assert [visit[0] for visit in world.visits] == [PRIVATE]
