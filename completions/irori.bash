@@ -37,11 +37,13 @@ _irori()
     deploy) choices="--name --url --env --memory --timeout --handler --runtime --description --role $global" ;;
     invoke) choices="--payload --qualifier --tail --client-context $global" ;;
     logs) choices="--follow --lines --timestamps $global" ;;
+    ps) choices="--templates $global" ;;
     url) choices="--create --delete $global" ;;
     rm) choices="--yes $global" ;;
     runtimes) choices="sdk --again $global" ;;
     serve) choices='--listen --data --config --region --account-id --idle-timeout-ms --freeze-after-ms --max-memory-mb
-        --busy-poll-us --log-max-mb --log-deleted --max-environments --spare-slots --account-concurrency --allow-host --no-auth --help' ;;
+        --busy-poll-us --log-max-mb --log-deleted --max-environments --spare-slots --account-concurrency --allow-host --no-auth
+        --templates --template-idle-ms --help' ;;
     *) choices=$global ;;
     esac
     if [[ $current != -* ]]; then

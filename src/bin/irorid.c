@@ -45,7 +45,7 @@ enum {
 struct daemon_options {
     uint64_t uid, gid, owner_uid, owner_gid, port;
     uint64_t idle_timeout_ms, freeze_after_ms, busy_poll_us, max_memory_mb, account_concurrency, log_max_mb,
-        log_deleted;
+        log_deleted, templates, template_idle_ms;
     const char *region, *account_id;
     bool no_auth, debug;
 };
@@ -113,6 +113,8 @@ static bool read_options(int argc, char **argv, struct daemon_options *o)
         { .name = "account-concurrency", .number = &o->account_concurrency },
         { .name = "log-deleted", .number = &o->log_deleted },
         { .name = "log-max-mb", .number = &o->log_max_mb },
+        { .name = "templates", .number = &o->templates },
+        { .name = "template-idle-ms", .number = &o->template_idle_ms },
         { .name = "region", .text = &o->region },
         { .name = "account-id", .text = &o->account_id },
         { .name = "no-auth", .flag = &o->no_auth },
@@ -310,6 +312,8 @@ static int open_services(struct daemon_state *state, struct err *err)
         .freeze_after_ms = o->freeze_after_ms,
         .busy_poll_us = o->busy_poll_us,
         .logs_of_deleted = o->log_deleted,
+        .templates = o->templates != 0,
+        .template_idle_ms = o->template_idle_ms,
         .max_memory_bytes = o->max_memory_mb << 20,
         .account_concurrency = (unsigned)o->account_concurrency,
         .on_ready = on_machine,

@@ -49,6 +49,8 @@ static const struct setting table[] = {
     { "no-auth", SWITCH(no_auth), "", "take unsigned requests; only when listening on a loopback address", false },
     { "region", TEXT(region), "NAME", "region that ARNs carry and signatures name (default us-east-1)", false },
     { "spare-slots", NUMBER(spare_slots, 0, 512), "N", "slots to keep prepared (default 8)", false },
+    { "template-idle-ms", NUMBER(template_idle_ms, 0, 86400000), "N", "end a template that no function has been able to use for so long (default 600000)", false },
+    { "templates", SWITCH(templates), "on|off", "clone environments from initialised processes where that is possible (default on)", false },
 };
 /* clang-format on */
 
@@ -75,6 +77,8 @@ void settings_init(struct settings *settings)
         .log_max_mb = 64,
         .log_deleted = 32,
         .busy_poll_us = 200,
+        .template_idle_ms = 600000,
+        .templates = true,
     };
 }
 
@@ -99,12 +103,25 @@ static int set_number(struct settings *settings, const struct setting *setting, 
     return 0;
 }
 
+static bool switch_word(const char *word, bool *ret_on)
+{
+    static const char *const words[2][4] = { { "false", "no", "off", "0" }, { "true", "yes", "on", "1" } };
+
+    for (size_t i = 0; i < 8; i++) {
+        if (text_equal(word, words[i / 4][i % 4])) {
+            *ret_on = i >= 4;
+            return true;
+        }
+    }
+    return false;
+}
+
 static int set_switch(struct settings *settings, const struct setting *setting, const char *value,
                       struct err *err)
 {
-    bool on = !value || text_equal(value, "true") || text_equal(value, "yes") || text_equal(value, "1");
+    bool on = true;
 
-    if (value && !on && !text_equal(value, "false") && !text_equal(value, "no") && !text_equal(value, "0"))
+    if (value && !switch_word(value, &on))
         return err_set(err, ERR_INVALID, 0, "%s: '%s' is neither true nor false", setting->name, value);
     memcpy((char *)settings + setting->offset, &on, sizeof on);
     return 0;
@@ -215,6 +232,7 @@ static int read_flag(struct settings *settings, int argc, char **argv, int i, in
     const char *name = argv[i], *equal = strchr(name, '=');
     const struct setting *setting;
     size_t len = equal ? (size_t)(equal - name) : strlen(name);
+    bool on;
 
     *ret_used = 1;
     if (!text_starts(name, "--"))
@@ -225,8 +243,11 @@ static int read_flag(struct settings *settings, int argc, char **argv, int i, in
                        name);
     if (equal)
         return set(settings, setting, equal + 1, err);
-    if (setting->type == TYPE_SWITCH)
-        return set_switch(settings, setting, NULL, err);
+    if (setting->type == TYPE_SWITCH) {
+        /* There are no words beside flags, so one that reads like a switch's value is one. */
+        *ret_used = i + 1 < argc && switch_word(argv[i + 1], &on) ? 2 : 1;
+        return set_switch(settings, setting, *ret_used == 2 ? argv[i + 1] : NULL, err);
+    }
     if (i + 1 >= argc)
         return err_set(err, ERR_INVALID, 0, "--%s needs a value: --%s %s", setting->name, setting->name,
                        setting->argument);

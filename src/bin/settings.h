@@ -4,7 +4,8 @@
  * Every setting once: one table makes the flags, the config file's names, their checks and their help.
  *
  * The config file has lines "name = value" and comments with '#'; names are the flags without "--". A flag
- * wins over the file; a repeatable setting of the file is added to by flags.
+ * wins over the file; a repeatable setting of the file is added to by flags. A switch alone is on; it may be
+ * followed by true, yes, on or 1, or false, no, off or 0.
  */
 
 #include <stdbool.h>
@@ -22,8 +23,8 @@ struct settings {
     char region[32];
     char account_id[13];
     uint64_t idle_timeout_ms, freeze_after_ms, busy_poll_us, log_deleted, max_memory_mb, account_concurrency;
-    uint64_t max_environments, spare_slots, log_max_mb;
-    bool no_auth, debug;
+    uint64_t max_environments, spare_slots, log_max_mb, template_idle_ms;
+    bool no_auth, debug, templates;
     char *allow_host[SETTINGS_ALLOW_HOSTS_MAX]; /* owned */
     size_t allow_host_count;
 };

@@ -42,32 +42,81 @@ static void print_environments(struct cli *cli, const cJSON *environments)
     (void)fputs(text.data ? text.data : "", stdout);
 }
 
-static int run(struct cli *cli, int argc, char **argv)
+static void print_templates(struct cli *cli, const cJSON *templates)
 {
-    struct request request = { .method = "GET", .path = "/_irori/environments" };
-    AUTO_JSON *json = NULL;
-    const cJSON *environments;
-    struct words words;
-    struct err err = { 0 };
-    int status = cli_begin(cli, &(struct cli_use){ &cmd_ps, NULL, 0, 0, 0 }, argc, argv, &words);
+    AUTO_BUF struct buf text = BUF_INIT(MAX_TABLE_BYTES);
+    AUTO_TABLE struct table table;
+    const cJSON *at = NULL;
 
-    if (status >= 0)
-        return status;
-    if (client_call(cli, &request, &json, &err) < 0)
-        return cli_fail(cli, &err);
-    if (cli->json)
-        return cli_print_json(json);
-    environments = cJSON_GetObjectItemCaseSensitive(json, "environments");
+    table_init(&table, "RUNTIME", "KIND", "STATE", ">AGE", ">CLONES", ">FALLBACKS", "REASON", NULL);
+    cJSON_ArrayForEach(at, templates)
+    {
+        table_cell(&table, "%s", json_text(at, "runtime", "-"));
+        table_cell(&table, "%s", json_text(at, "kind", "-"));
+        table_cell(&table, "%s", json_text(at, "state", "-"));
+        age_cell(&table, json_number(at, "ageMs", 0));
+        table_cell(&table, "%.0f", json_number(at, "clones", 0));
+        table_cell(&table, "%.0f", json_number(at, "fallbacks", 0) + json_number(at, "ineligible", 0));
+        table_cell(&table, "%s", *json_text(at, "reason", "") ? json_text(at, "reason", "") : "-");
+    }
+    table_write(&table, cli->colour_out, &text);
+    (void)fputs(text.data ? text.data : "", stdout);
+}
+
+static void show_templates(struct cli *cli, const cJSON *json)
+{
+    const cJSON *templates = cJSON_GetObjectItemCaseSensitive(json, "templates");
+
+    if (cJSON_IsFalse(cJSON_GetObjectItemCaseSensitive(json, "enabled")))
+        (void)printf("Templates are switched off (irori serve --templates off).\n");
+    else if (cJSON_GetArraySize(templates) == 0)
+        (void)printf("There is no template. The first function of a Node or Python runtime makes one.\n");
+    else
+        print_templates(cli, templates);
+}
+
+static void show_environments(struct cli *cli, const cJSON *json)
+{
+    const cJSON *environments = cJSON_GetObjectItemCaseSensitive(json, "environments");
+
     if (cJSON_GetArraySize(environments) == 0)
         (void)printf("No environment runs. The next invocation makes one.\n");
     else
         print_environments(cli, environments);
+}
+
+static int run(struct cli *cli, int argc, char **argv)
+{
+    bool templates = false;
+    const struct option options[] = {
+        { "templates", 0, OPTION_FLAG, &templates, NULL, "list what environments are cloned from instead" },
+    };
+    struct request request = { .method = "GET" };
+    AUTO_JSON *json = NULL;
+    struct words words;
+    struct err err = { 0 };
+    int status = cli_begin(cli, &(struct cli_use){ &cmd_ps, options, 1, 0, 0 }, argc, argv, &words);
+
+    if (status >= 0)
+        return status;
+    request.path = templates ? "/_irori/templates" : "/_irori/environments";
+    if (client_call(cli, &request, &json, &err) < 0)
+        return cli_fail(cli, &err);
+    if (cli->json)
+        return cli_print_json(json);
+    if (templates)
+        show_templates(cli, json);
+    else
+        show_environments(cli, json);
     return EXIT_OK;
 }
 
 const struct cli_command cmd_ps = {
     .name = "ps",
-    .usage = "irori ps",
+    .usage = "irori ps [--templates]",
     .summary = "list the environments that run",
+    .details = "FALLBACKS of a template are the starts that were ordinary ones: there was no clone, or the "
+               "function sets a variable that a clone could not obey. REASON is the last one, or why there "
+               "is no template.",
     .run = run,
 };

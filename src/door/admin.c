@@ -1,5 +1,5 @@
-/* Irori's own paths, for its command line: /_irori/environments, /_irori/runtimes,
- * /_irori/functions/{name}/logs. */
+/* Irori's own paths, for its command line: /_irori/environments, /_irori/templates,
+ * /_irori/runtimes, /_irori/functions/{name}/logs. */
 
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +31,7 @@ bool admin_is_route(const struct http_request *request)
     struct http_slice name;
 
     return http_slice_equal(request->path, "/_irori/environments") ||
+           http_slice_equal(request->path, "/_irori/templates") ||
            http_slice_equal(request->path, "/_irori/runtimes") || is_logs(request->path, &name);
 }
 
@@ -119,6 +120,14 @@ static void reply_environments(struct door *door, struct http_exchange *x, const
     reply_json(x, 200, request_id, out.data, out.len);
 }
 
+static void reply_templates(struct door *door, struct http_exchange *x, const char *request_id)
+{
+    AUTO_BUF struct buf out = BUF_INIT(ANSWER_MAX_BYTES);
+
+    sched_list_templates(door->config.sched, &out);
+    reply_json(x, 200, request_id, out.data, out.len);
+}
+
 void admin_handle(struct door *door, struct http_exchange *x)
 {
     const struct http_request *request = http_exchange_request(x);
@@ -142,6 +151,8 @@ void admin_handle(struct door *door, struct http_exchange *x)
         reply_logs(door, x, request_id, name);
     else if (http_slice_equal(request->path, "/_irori/runtimes"))
         reply_json(x, 200, request_id, machine, strlen(machine));
+    else if (http_slice_equal(request->path, "/_irori/templates"))
+        reply_templates(door, x, request_id);
     else
         reply_environments(door, x, request_id);
 }

@@ -54,16 +54,23 @@ static void send_simple(struct env *env, enum wire_type type, uint64_t number)
         (void)link_send(env->sched->link, &message);
 }
 
-static const char *interpreter_of(const struct sched *sched, const char *runtime)
+/* Made ahead, not when the clone waits for it. Without memory for it the start is an ordinary one. */
+static void prepare_wake(struct env *env, const struct env_vars *vars)
 {
-    for (size_t i = 0; i < sched->interpreter_count; i++) {
-        if (strcmp(sched->interpreters[i].id, runtime) == 0)
-            return sched->interpreters[i].inside;
-    }
-    return "";
+    unsigned char seed[ENV_VARS_SEED_BYTES];
+
+    free(env->wake);
+    env->wake = NULL;
+    if (env->template_id == 0)
+        return;
+    id_random(seed, sizeof seed);
+    env->wake = env_vars_wake(vars, version_of(env)->handler, seed);
+    if (!env->wake)
+        env->template_id = 0;
 }
 
-static int send_start(struct env *env, enum wire_type type)
+/* template_id: to clone from; 0 for an ordinary start. */
+static int send_start(struct env *env, enum wire_type type, uint64_t template_id)
 {
     const struct fn_version *version = version_of(env);
     struct env_vars_input input = {
@@ -73,7 +80,7 @@ static int send_start(struct env *env, enum wire_type type)
         .access_key = env->key.access_key,
         .secret = env->key.secret,
         .token = env->key.token,
-        .interpreter = interpreter_of(env->sched, version->runtime),
+        .interpreter = sched_interpreter(env->sched, version->runtime),
     };
     struct env_vars vars;
     struct wire_message message = { .type = type, .text = "" };
@@ -82,6 +89,8 @@ static int send_start(struct env *env, enum wire_type type)
     if (result < 0)
         return result;
     env->has_wrapper = vars.has_wrapper;
+    env->template_id = template_id;
+    prepare_wake(env, &vars);
     message.start = (struct wire_start){
         .env_id = env->id,
         .uid_index = version->uid_index,
@@ -89,11 +98,12 @@ static int send_start(struct env *env, enum wire_type type)
         .tmp_mb = version->tmp_mb,
         .runtime = version->runtime,
         .code = version->code_sha256,
-        .hostname = "169-254-100-1",
+        .hostname = SANDBOX_HOSTNAME,
         .argv = (const char *const *)vars.argv,
         .argc = (uint32_t)vars.argc,
         .env = (const char *const *)vars.env,
         .envc = (uint32_t)vars.count,
+        .template_id = env->template_id,
     };
     message.env_id = env->id;
     result = env->sched->link ? link_send(env->sched->link, &message) : -ENOTCONN;
@@ -375,6 +385,9 @@ static void init_failed(struct env *env, enum life_state before, enum life_event
         log_init_report(env, "init", "timeout", "");
     } else if (event == LIFE_ON_EXITED) {
         exit_failure(env, NULL);
+        /* During INIT we end nothing ourselves. */
+        if (env->template_id && env->exited->kind == WIRE_EXIT_SIGNAL && !env->exited->out_of_memory)
+            templates_clone_died(env->sched, env->template_id, env->exited->value);
         log_init_report(env, "init", "error", env->failure.type);
     } else if (event == LIFE_ON_INIT_ERROR) {
         log_init_report(env, "init", "error", env->init_error->error_type);
@@ -394,6 +407,8 @@ static void init_done(struct env *env)
     report_init_done(version_of(env), env->init_us, clock_wall_ms(), log);
     env_log_written(env, from);
     env->idle_since_us = clock_us();
+    if (env->template_id)
+        templates_clone_lives(env->sched, env->template_id);
     sched_env_started(env);
 }
 
@@ -422,6 +437,7 @@ static void on_timer_closed(uv_handle_t *handle)
 static void release(struct env *env)
 {
     close_process(env);
+    free(env->wake);
     if (env->has_key)
         credentials_revoke(env->sched->config.credentials, env->key.access_key);
     env->writer = log_writer_free(env->writer);
@@ -448,6 +464,8 @@ static void act_on_invocation(struct env *env, unsigned actions, enum life_state
 
 static void act_on_timer(struct env *env, unsigned actions)
 {
+    if (actions & LIFE_DO_ARM_START)
+        arm(env, START_TIMEOUT_MS);
     if (actions & LIFE_DO_ARM_INIT)
         arm(env, INIT_TIMEOUT_MS);
     if (actions & LIFE_DO_ARM_INVOKE)
@@ -458,9 +476,17 @@ static void act_on_timer(struct env *env, unsigned actions)
         arm_idle(env, env->state == LIFE_DOWN);
 }
 
+static void start_unreachable(struct env *env)
+{
+    failure_plain(&env->failure, "Sandbox.Failure", NULL, "The launcher cannot be reached");
+    env->failed_reason = WIRE_FAIL_SYSTEM;
+    step(env, LIFE_ON_FAILED);
+}
+
 static void step(struct env *env, enum life_event event)
 {
     enum life_state before = env->state;
+    bool unreachable = false;
     unsigned actions;
 
     if (!life_step(&env->state, event, &actions)) {
@@ -476,8 +502,10 @@ static void step(struct env *env, enum life_event event)
         sched_withdraw(env);
     if (actions & LIFE_DO_RESTART) {
         close_process(env);
-        (void)send_start(env, WIRE_RESTART);
+        (void)send_start(env, WIRE_RESTART, 0);
     }
+    if (actions & LIFE_DO_START)
+        unreachable = send_start(env, WIRE_START, 0) < 0;
     if (actions & LIFE_DO_LIMIT_CPU)
         send_simple(env, WIRE_CPU, (uint64_t)version_of(env)->memory_mb * 1000 / VCPU_MB);
     act_on_invocation(env, actions, before, event);
@@ -498,6 +526,8 @@ static void step(struct env *env, enum life_event event)
         env->idle_since_us = clock_us();
         sched_offer(env);
     }
+    if (unreachable)
+        start_unreachable(env);
 }
 
 /* ---- the launcher's side ---- */
@@ -512,6 +542,16 @@ static void log_init_start(struct env *env)
     env_log_written(env, from);
 }
 
+/* connection: taken. */
+static void wake_clone(struct env *env, int connection)
+{
+    templates_cloned(env->sched, version_of(env)->runtime);
+    if (!env->api)
+        (void)close(connection);
+    else if (runtime_api_adopt_parked(env->api, connection, env->wake) < 0)
+        log_error("environment %s: the clone could not be woken; its INIT will time out", env->uuid);
+}
+
 static void take_fds(struct env *env, uint64_t flags, int *fds, size_t fd_count)
 {
     struct runtime_api_owner owner = { on_runtime_next, on_runtime_result, on_runtime_init_error, env };
@@ -524,10 +564,14 @@ static void take_fds(struct env *env, uint64_t flags, int *fds, size_t fd_count)
     env->memory_usage_fd = fds[WIRE_FD_MEMORY_USAGE];
     env->memory_stat_fd = fds[WIRE_FD_MEMORY_STAT];
     fds[WIRE_FD_PIDFD] = fds[WIRE_FD_MEMORY_USAGE] = fds[WIRE_FD_MEMORY_STAT] = -1;
-    if ((flags & WIRE_PARKED) && fd_count > WIRE_FD_CONNECTION && env->api) {
-        (void)runtime_api_adopt_parked(env->api, fds[WIRE_FD_CONNECTION], NULL);
+    if ((flags & WIRE_PARKED) && fd_count > WIRE_FD_CONNECTION && env->wake) {
+        wake_clone(env, fds[WIRE_FD_CONNECTION]);
         fds[WIRE_FD_CONNECTION] = -1;
+    } else {
+        env->template_id = 0; /* the launcher made an ordinary one */
     }
+    free(env->wake);
+    env->wake = NULL;
 }
 
 static void on_started(struct env *env, uint64_t flags, int *fds, size_t fd_count)
@@ -547,6 +591,19 @@ static void on_started(struct env *env, uint64_t flags, int *fds, size_t fd_coun
     step(env, LIFE_ON_STARTED);
 }
 
+static void on_failed(struct env *env, const struct wire_message *message)
+{
+    if (message->number == WIRE_FAIL_TEMPLATE && env->template_id) {
+        templates_clone_refused(env->sched, version_of(env)->runtime, message->text);
+        step(env, LIFE_ON_NO_CLONE);
+        return;
+    }
+    failure_plain(&env->failure, "Sandbox.Failure", NULL, message->text);
+    env->failed_reason = (uint32_t)message->number;
+    log_warn("environment %s of %s: %s", env->uuid, version_of(env)->function_name, message->text);
+    step(env, LIFE_ON_FAILED);
+}
+
 void env_on_wire(struct env *env, const struct wire_message *message, int *fds, size_t fd_count)
 {
     switch (message->type) {
@@ -554,10 +611,7 @@ void env_on_wire(struct env *env, const struct wire_message *message, int *fds, 
         on_started(env, message->number, fds, fd_count);
         break;
     case WIRE_FAILED:
-        failure_plain(&env->failure, "Sandbox.Failure", NULL, message->text);
-        env->failed_reason = (uint32_t)message->number;
-        log_warn("environment %s of %s: %s", env->uuid, version_of(env)->function_name, message->text);
-        step(env, LIFE_ON_FAILED);
+        on_failed(env, message);
         break;
     case WIRE_EXITED:
         env->exited = &message->exited;
@@ -665,10 +719,7 @@ struct env *env_start(struct pool *pool)
     }
     HASH_ADD(hh, pool->sched->envs, id, sizeof env->id, env);
     arm(env, START_TIMEOUT_MS);
-    if (send_start(env, WIRE_START) < 0) {
-        failure_plain(&env->failure, "Sandbox.Failure", NULL, "The launcher cannot be reached");
-        env->failed_reason = WIRE_FAIL_SYSTEM;
-        step(env, LIFE_ON_FAILED);
-    }
+    if (send_start(env, WIRE_START, templates_choose(env->sched, pool->version)) < 0)
+        start_unreachable(env);
     return env;
 }

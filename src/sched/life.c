@@ -17,11 +17,12 @@ struct row {
  */
 static const struct row table[LIFE_STATE_COUNT][LIFE_EVENT_COUNT] = {
     [LIFE_STARTING] = {
-        [LIFE_ON_STARTED] = TO(INIT, LIFE_DO_STOP_TIMER | LIFE_DO_ARM_INIT),
-        [LIFE_ON_FAILED]  = TO(DEAD, LIFE_DO_STOP_TIMER | LIFE_DO_INIT_FAILED | LIFE_DO_RELEASE),
-        [LIFE_ON_TIMEOUT] = TO(STOPPING, LIFE_DO_INIT_FAILED | LIFE_DO_KILL),
-        [LIFE_ON_EVICT]   = TO(STOPPING, LIFE_DO_STOP_TIMER | LIFE_DO_KILL),
-        [LIFE_ON_LOST]    = TO(DEAD, LIFE_DO_STOP_TIMER | LIFE_DO_INIT_FAILED | LIFE_DO_RELEASE),
+        [LIFE_ON_STARTED]  = TO(INIT, LIFE_DO_STOP_TIMER | LIFE_DO_ARM_INIT),
+        [LIFE_ON_FAILED]   = TO(DEAD, LIFE_DO_STOP_TIMER | LIFE_DO_INIT_FAILED | LIFE_DO_RELEASE),
+        [LIFE_ON_NO_CLONE] = TO(STARTING, LIFE_DO_STOP_TIMER | LIFE_DO_START | LIFE_DO_ARM_START),
+        [LIFE_ON_TIMEOUT]  = TO(STOPPING, LIFE_DO_INIT_FAILED | LIFE_DO_KILL),
+        [LIFE_ON_EVICT]    = TO(STOPPING, LIFE_DO_STOP_TIMER | LIFE_DO_KILL),
+        [LIFE_ON_LOST]     = TO(DEAD, LIFE_DO_STOP_TIMER | LIFE_DO_INIT_FAILED | LIFE_DO_RELEASE),
     },
     [LIFE_INIT] = {
         [LIFE_ON_NEXT]       = TO(IDLE, LIFE_DO_STOP_TIMER | LIFE_DO_LIMIT_CPU | LIFE_DO_INIT_DONE | LIFE_DO_ARM_LINGER | LIFE_DO_POOL),
@@ -90,6 +91,7 @@ static const struct row table[LIFE_STATE_COUNT][LIFE_EVENT_COUNT] = {
         /* Already in the socket when we decided to end it. */
         [LIFE_ON_STARTED]    = TO(STOPPING, 0),
         [LIFE_ON_FAILED]     = TO(STOPPING, 0),
+        [LIFE_ON_NO_CLONE]   = TO(STOPPING, 0),
         [LIFE_ON_NEXT]       = TO(STOPPING, 0),
         [LIFE_ON_RESULT]     = TO(STOPPING, 0),
         [LIFE_ON_INIT_ERROR] = TO(STOPPING, 0),
@@ -107,7 +109,7 @@ static const char *const state_names[LIFE_STATE_COUNT] = {
 };
 static const char *const event_names[LIFE_EVENT_COUNT] = {
     [LIFE_ON_STARTED] = "started", [LIFE_ON_NEXT] = "next", [LIFE_ON_INVOKE] = "invoke", [LIFE_ON_RESULT] = "result",
-    [LIFE_ON_INIT_ERROR] = "init-error", [LIFE_ON_EXITED] = "exited", [LIFE_ON_FAILED] = "failed",
+    [LIFE_ON_INIT_ERROR] = "init-error", [LIFE_ON_EXITED] = "exited", [LIFE_ON_FAILED] = "failed", [LIFE_ON_NO_CLONE] = "no-clone",
     [LIFE_ON_TIMEOUT] = "timeout", [LIFE_ON_LINGER] = "linger", [LIFE_ON_EVICT] = "evict", [LIFE_ON_GONE] = "gone",
     [LIFE_ON_LOST] = "lost",
 };

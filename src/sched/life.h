@@ -10,6 +10,7 @@
  *   DOWN ─invoke─▶ RESTARTING ─started─▶ REINIT ─next─▶ BUSY
  *   anything ─evict─▶ STOPPING ─gone─▶ DEAD
  *
+ * A start that was to be a clone and could not is an ordinary one; nobody sees the difference.
  * DOWN has a slot and /tmp but no process worth keeping: the next invocation
  * starts one and pays for its INIT ("suppressed init").
  * sched/env.c feeds the events in and carries the actions out, in bit order.
@@ -40,6 +41,7 @@ enum life_event {
     LIFE_ON_INIT_ERROR, /* the runtime posted init/error */
     LIFE_ON_EXITED,     /* the runtime process is gone */
     LIFE_ON_FAILED,     /* the launcher could not start it */
+    LIFE_ON_NO_CLONE,   /* its template made no clone, and there is nothing of it */
     LIFE_ON_TIMEOUT,    /* the state's limit passed */
     LIFE_ON_LINGER,     /* idle long enough to be frozen */
     LIFE_ON_EVICT,      /* no longer wanted; only for environments without an invocation */
@@ -51,24 +53,26 @@ enum life_event {
 enum life_action {
     LIFE_DO_STOP_TIMER = 1 << 0,
     LIFE_DO_THAW = 1 << 1,
-    LIFE_DO_RESTART = 1 << 2,     /* ask the launcher for a new process in the same slot */
-    LIFE_DO_LIMIT_CPU = 1 << 3,   /* INIT is over */
-    LIFE_DO_INIT_DONE = 1 << 4,   /* an INIT outside an invocation succeeded */
-    LIFE_DO_DELIVER = 1 << 5,     /* hand the invocation to the runtime */
-    LIFE_DO_ANSWER = 1 << 6,      /* tell the caller the result */
-    LIFE_DO_COMPLETE = 1 << 7,    /* the invoke phase is over: END and REPORT */
-    LIFE_DO_FAIL = 1 << 8,        /* answer the caller with the event's error, then as COMPLETE */
-    LIFE_DO_INIT_FAILED = 1 << 9, /* an INIT outside an invocation failed */
-    LIFE_DO_ARM_INIT = 1 << 10,   /* timer: INIT's limit */
-    LIFE_DO_ARM_INVOKE = 1 << 11, /* timer: the function's timeout */
-    LIFE_DO_ARM_LINGER = 1 << 12, /* timer: until freezing */
-    LIFE_DO_ARM_IDLE = 1 << 13,   /* timer: the rest of the idle life */
-    LIFE_DO_STOP = 1 << 14,       /* ask the launcher to end the processes; slot and /tmp stay */
-    LIFE_DO_FREEZE = 1 << 15,
-    LIFE_DO_KILL = 1 << 16,    /* ask the launcher to end it and clean the slot */
-    LIFE_DO_POOL = 1 << 17,    /* it can take an invocation again: offer it to the scheduler */
-    LIFE_DO_UNPOOL = 1 << 18,  /* it no longer can */
-    LIFE_DO_RELEASE = 1 << 19, /* forget it */
+    LIFE_DO_RESTART = 1 << 2,      /* ask the launcher for a new process in the same slot */
+    LIFE_DO_START = 1 << 3,        /* ask again for the first process, not for a clone */
+    LIFE_DO_LIMIT_CPU = 1 << 4,    /* INIT is over */
+    LIFE_DO_INIT_DONE = 1 << 5,    /* an INIT outside an invocation succeeded */
+    LIFE_DO_DELIVER = 1 << 6,      /* hand the invocation to the runtime */
+    LIFE_DO_ANSWER = 1 << 7,       /* tell the caller the result */
+    LIFE_DO_COMPLETE = 1 << 8,     /* the invoke phase is over: END and REPORT */
+    LIFE_DO_FAIL = 1 << 9,         /* answer the caller with the event's error, then as COMPLETE */
+    LIFE_DO_INIT_FAILED = 1 << 10, /* an INIT outside an invocation failed */
+    LIFE_DO_ARM_START = 1 << 11,   /* timer: the launcher's limit */
+    LIFE_DO_ARM_INIT = 1 << 12,    /* timer: INIT's limit */
+    LIFE_DO_ARM_INVOKE = 1 << 13,  /* timer: the function's timeout */
+    LIFE_DO_ARM_LINGER = 1 << 14,  /* timer: until freezing */
+    LIFE_DO_ARM_IDLE = 1 << 15,    /* timer: the rest of the idle life */
+    LIFE_DO_STOP = 1 << 16,        /* ask the launcher to end the processes; slot and /tmp stay */
+    LIFE_DO_FREEZE = 1 << 17,
+    LIFE_DO_KILL = 1 << 18,    /* ask the launcher to end it and clean the slot */
+    LIFE_DO_POOL = 1 << 19,    /* it can take an invocation again: offer it to the scheduler */
+    LIFE_DO_UNPOOL = 1 << 20,  /* it no longer can */
+    LIFE_DO_RELEASE = 1 << 21, /* forget it */
 };
 
 /** Moves *state by one event. Returns true and sets *ret_actions; false when the state knows no such event,

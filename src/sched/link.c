@@ -1,6 +1,6 @@
 /*
  * The socket to the launcher: encodes, queues what does not fit, decodes, and hands each message to its
- * environment.
+ * environment or template.
  */
 
 #include <cjson/cJSON.h>
@@ -143,6 +143,8 @@ static void dispatch(struct link *link, const struct wire_message *message, int 
     HASH_FIND(hh, sched->envs, &message->env_id, sizeof message->env_id, env);
     if (env)
         env_on_wire(env, message, fds, fd_count);
+    else
+        templates_on_wire(sched, message, fds, fd_count);
 }
 
 static void lose(struct link *link)
@@ -161,6 +163,7 @@ static void lose(struct link *link)
         log_error("the launcher is gone, and every environment with it; waiting for another one");
     HASH_ITER(hh, sched->envs, env, next)
     env_lost(env);
+    templates_lost(sched);
 }
 
 /* False when there is nothing more to read now. */

@@ -120,6 +120,7 @@ void sched_put_function(struct sched *sched, struct function *function)
         return;
     }
     reserved_before = reserved_of(entry->picture);
+    templates_follow(sched, entry->picture, function->deleted ? NULL : function);
     drop_urls(sched, entry);
     (void)function_unref(entry->picture);
     entry->sequence = function->sequence;

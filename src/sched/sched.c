@@ -382,6 +382,7 @@ static void on_tick(uv_timer_t *timer)
     struct sched *sched = timer->data;
 
     memory_sample(sched);
+    templates_end_unused(sched);
     if (++sched->ticks % PRUNE_TICKS == 0)
         pictures_prune_logs(sched);
     if (sched->ticks % FORGET_TICKS == 0)
@@ -444,7 +445,8 @@ void sched_check_stopped(struct sched *sched)
 {
     void (*on_stopped)(void *) = sched->on_stopped;
 
-    if (!sched->stopping || sched->envs || sched->pools || sched->open_handles > 0 || !on_stopped)
+    if (!sched->stopping || sched->envs || sched->templates || sched->pools || sched->open_handles > 0 ||
+        !on_stopped)
         return;
     sched->on_stopped = NULL;
     sched->link = link_free(sched->link);
@@ -478,6 +480,7 @@ void sched_stop(struct sched *sched, void (*on_stopped)(void *ctx), void *ctx)
         else if (env->state != LIFE_STOPPING && env->state != LIFE_DEAD)
             env_evict(env);
     }
+    templates_stop(sched);
     sched_flush_logs(sched);
     uv_close((uv_handle_t *)&sched->tick, on_handle_closed);
     uv_close((uv_handle_t *)&sched->flush, on_handle_closed);
@@ -507,6 +510,7 @@ int sched_connect(struct sched *sched, int socket, struct err *err)
     sched->ready = false;
     HASH_ITER(hh, sched->envs, env, env_next)
     env_lost(env);
+    templates_lost(sched);
     sched->link = link_new(sched, socket);
     return sched->link ? 0 : -1;
 }
@@ -518,6 +522,16 @@ void sched_on_ready(struct sched *sched)
     sched->ready = true;
     HASH_ITER(hh, sched->pools, pool, pool_next)
     grow(pool, true);
+    templates_on_ready(sched); /* after those for whom somebody waits */
+}
+
+const char *sched_interpreter(const struct sched *sched, const char *runtime)
+{
+    for (size_t i = 0; i < sched->interpreter_count; i++) {
+        if (strcmp(sched->interpreters[i].id, runtime) == 0)
+            return sched->interpreters[i].inside;
+    }
+    return "";
 }
 
 void sched_code_free(char **digests, size_t count)

@@ -32,7 +32,9 @@ struct sched_config {
     uint64_t busy_poll_us; /* how long to look for the next answer or request before sleeping; 0 = never */
     uint64_t max_memory_bytes;
     unsigned account_concurrency;
-    size_t logs_of_deleted; /* of so many deleted functions the logs are kept */
+    size_t logs_of_deleted;    /* of so many deleted functions the logs are kept */
+    bool templates;            /* clone environments of managed runtimes */
+    uint64_t template_idle_ms; /* a template that no function could use lives so long */
     /** Machine and runtimes, as the launcher's READY says (JSON text); may be NULL. */
     void (*on_ready)(const char *json, void *ctx);
     void *ctx;
@@ -109,3 +111,7 @@ void sched_code_free(char **digests, size_t count);
 
 /** {"environments":[...]} for `irori ps`. */
 void sched_list(const struct sched *sched, struct buf *out);
+/** {"enabled":true,"templates":[{"runtime","kind","state","ageMs" (in this state),"clones","fallbacks"
+ * (ordinary starts for want of a clone),"ineligible" (ordinary starts because of the function's
+ * settings),"failures", "reason" (the last failure or refusal; "" for none)}]} for `irori ps --templates`. */
+void sched_list_templates(const struct sched *sched, struct buf *out);

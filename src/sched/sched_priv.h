@@ -5,6 +5,7 @@
  *
  *   sched ─▶ entry (a function by name) ─▶ picture
  *         ─▶ pool (one version's environments and queue) ─▶ env ─▶ invocation
+ *         ─▶ template (of one managed runtime; environments are cloned from it)
  *         ─▶ link (the socket to the launcher)
  *
  * 1. An invocation is in exactly one place: a pool's queue, or an env.
@@ -25,10 +26,14 @@
 #include "auth/credentials.h"
 #include "base/buf.h"
 #include "base/list.h"
+#include "base/log.h"
 #include "sched/awake.h"
 #include "sched/failure.h"
 #include "sched/life.h"
 #include "sched/sched.h"
+#include "sched/template_life.h"
+
+#define SANDBOX_HOSTNAME "169-254-100-1"
 
 struct link;
 struct log_source;
@@ -36,6 +41,7 @@ struct log_writer;
 struct pool;
 struct runtime_api;
 struct runtime_result;
+struct template_log;
 struct wire_exited;
 struct wire_message;
 
@@ -109,6 +115,8 @@ struct env {
     struct log_source *log_source; /* env_log.c; NULL when closed */
     struct temporary_key key;
     bool has_key, has_wrapper;
+    uint64_t template_id;     /* of the template that it was to be cloned from; 0 = an ordinary start */
+    char *wake;               /* what its clone is told; NULL once it was, or when there is none */
     uint64_t replace_wall_ms; /* before the key ends */
     uint64_t created_us, init_begun_us, idle_since_us;
     uint64_t init_us; /* of a successful INIT that no REPORT has shown yet */
@@ -122,14 +130,39 @@ struct env {
     UT_hash_handle hh;
 };
 
+/* Stays while its runtime may come back, that is for good: there are as many as runtime ids. */
+struct template
+{
+    struct sched *sched;
+    char runtime[24];
+    enum template_state state;
+    uint64_t id;    /* on the wire; 0 while the launcher knows none */
+    unsigned users; /* versions in pictures */
+    uint64_t unused_since_us, since_us, begun_us;
+    uv_timer_t timer;
+    struct runtime_api *api;  /* until it is captured */
+    struct template_log *log; /* template_log.c; NULL when closed */
+    char output[4096];        /* its last words */
+    size_t output_len, output_logged;
+    unsigned failures; /* in a row */
+    unsigned deaths;   /* of clones in their INIT, in a row */
+    uint64_t clones, fallbacks, ineligible, failed;
+    char why[256];      /* of the event being handled */
+    char reported[256]; /* the failure that was logged last, likewise the refusal; not again in a row */
+    char refused[256];
+    char reason[256]; /* the last failure or refusal, for people */
+    UT_hash_handle hh;
+};
+
 struct sched {
     struct sched_config config;
     struct link *link;
     struct entry *entries;
     struct url_entry *urls;
     struct pool *pools;
-    struct env *envs; /* by id */
-    struct list lru;  /* env->lru_node; the longest idle first */
+    struct env *envs;           /* by id */
+    struct template *templates; /* by runtime */
+    struct list lru;            /* env->lru_node; the longest idle first */
     struct list dirty;
     uint64_t next_env_id;
     unsigned in_flight; /* all of them */
@@ -164,6 +197,9 @@ void sched_stay_awake(struct sched *sched); /* something is about to come */
 void sched_check_stopped(struct sched *sched);
 void sched_flush_soon(struct sched *sched); /* something is in sched->dirty */
 void sched_on_ready(struct sched *sched);   /* the launcher's READY has come */
+/** Path of a runtime's interpreter inside the sandbox; "" when it has none or the machine does not know it.
+ */
+const char *sched_interpreter(const struct sched *sched, const char *runtime);
 
 /* pictures.c */
 void pictures_drop_all(struct sched *sched);
@@ -189,6 +225,28 @@ void env_log_end_line(struct env *env); /* closes an unfinished line */
 void env_log_flush(struct env *env);
 struct buf *env_log_platform(struct env *env); /* to append platform lines to; env_log_written() afterwards */
 void env_log_written(struct env *env, size_t from);
+
+/* templates.c */
+void templates_on_wire(struct sched *sched, const struct wire_message *message, int *fds, size_t fd_count);
+void templates_on_ready(struct sched *sched);
+void templates_lost(struct sched *sched);
+void templates_stop(struct sched *sched); /* each ends; sched_check_stopped() as they do */
+/** A picture takes another's place; either may be NULL. */
+void templates_follow(struct sched *sched, const struct function *before, const struct function *after);
+void templates_end_unused(struct sched *sched);
+/** The template that a first start of this version is to be cloned from; 0 for an ordinary start. */
+uint64_t templates_choose(struct sched *sched, const struct fn_version *version);
+void templates_cloned(struct sched *sched, const char *runtime);
+void templates_clone_refused(struct sched *sched, const char *runtime, const char *why);
+/** A clone came through its INIT. */
+void templates_clone_lives(struct sched *sched, uint64_t id);
+/** A clone was ended by a signal in its INIT, and not by us. */
+void templates_clone_died(struct sched *sched, uint64_t id, int signal);
+
+/* template_log.c */
+void template_log_open(struct template *template, int fd); /* takes fd */
+void template_log_close(struct template *template);
+void template_log_repeat(const struct template *template, enum log_level level); /* the last lines */
 
 /* memory.c */
 void memory_sample_env(struct env *env, bool force);

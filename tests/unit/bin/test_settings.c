@@ -37,6 +37,33 @@ static void test_flags_in_both_forms(void **state)
     settings_done(&settings);
 }
 
+static void test_switches(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *flags[4];
+        bool templates;
+    } rows[] = {
+        { { NULL }, true },
+        { { "--templates", NULL }, true },
+        { { "--templates=false", NULL }, false },
+        { { "--templates=off", NULL }, false },
+        { { "--templates", "off", "--no-auth", NULL }, false },
+        { { "--templates", "false", NULL }, false },
+        { { "--templates", "on", NULL }, true },
+        { { "--templates", "--no-auth", NULL }, true },
+    };
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct settings settings;
+        struct err err = { 0 };
+
+        assert_int_equal(read_flags(&settings, &err, rows[i].flags), 0);
+        assert_int_equal(settings.templates, rows[i].templates);
+        settings_done(&settings);
+    }
+}
+
 static void test_bad_values_are_named(void **state)
 {
     (void)state;
@@ -50,6 +77,8 @@ static void test_bad_values_are_named(void **state)
         { { "--account-id", "12", NULL }, "12 digits" },
         { { "--listen=0.0.0.0:9000", "--no-auth", NULL }, "loopback" },
         { { "surplus", NULL }, "is not a flag" },
+        { { "--templates=maybe", NULL }, "neither true nor false" },
+        { { "--templates", "maybe", NULL }, "is not a flag" },
     };
 
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -103,9 +132,8 @@ static void test_listen_addresses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_flags_in_both_forms),
-        cmocka_unit_test(test_bad_values_are_named),
-        cmocka_unit_test(test_config_files),
+        cmocka_unit_test(test_flags_in_both_forms),  cmocka_unit_test(test_switches),
+        cmocka_unit_test(test_bad_values_are_named), cmocka_unit_test(test_config_files),
         cmocka_unit_test(test_listen_addresses),
     };
 

@@ -122,14 +122,14 @@ static void test_as_many_as_the_limit_allows(void **state)
 {
     (void)state;
     enum { MANY = 511 };
-    static char names[MANY][3];
+    static char names[MANY][3], none[] = "";
     struct env_var own[MANY];
     struct env_vars vars;
 
     for (size_t i = 0; i < MANY; i++) {
         names[i][0] = (char)('a' + i / 26);
         names[i][1] = (char)('a' + i % 26);
-        own[i] = (struct env_var){ names[i], (char[]){ "" } };
+        own[i] = (struct env_var){ names[i], none };
     }
     vars = build("nodejs20.x", own, MANY);
     assert_string_equal(value_of(&vars, "aa"), "");

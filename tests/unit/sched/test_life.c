@@ -46,6 +46,17 @@ static void test_failed_init_runs_again_inside_the_first_invoke(void **unused)
     assert_int_equal(state, LIFE_BUSY);
 }
 
+static void test_a_start_without_a_clone_is_an_ordinary_one(void **unused)
+{
+    (void)unused;
+    enum life_state state = LIFE_STARTING;
+    unsigned actions = step(&state, LIFE_ON_NO_CLONE);
+
+    assert_int_equal(state, LIFE_STARTING);
+    assert_int_equal(actions, LIFE_DO_STOP_TIMER | LIFE_DO_START | LIFE_DO_ARM_START);
+    assert_true(step(&state, LIFE_ON_STARTED) & LIFE_DO_ARM_INIT);
+}
+
 static void test_timeout_keeps_the_slot(void **unused)
 {
     (void)unused;
@@ -121,7 +132,8 @@ static void check_step(struct walk *walk, enum life_event event)
         walk->timer = false;
     if (actions & LIFE_DO_STOP_TIMER)
         walk->timer = false;
-    arms = actions & (LIFE_DO_ARM_INIT | LIFE_DO_ARM_INVOKE | LIFE_DO_ARM_LINGER | LIFE_DO_ARM_IDLE);
+    arms = actions & (LIFE_DO_ARM_START | LIFE_DO_ARM_INIT | LIFE_DO_ARM_INVOKE | LIFE_DO_ARM_LINGER |
+                      LIFE_DO_ARM_IDLE);
     assert_int_equal(arms & (arms - 1), 0);
     if (arms) {
         assert_false(walk->timer);
@@ -187,6 +199,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cold_then_warm_then_frozen),
         cmocka_unit_test(test_failed_init_runs_again_inside_the_first_invoke),
+        cmocka_unit_test(test_a_start_without_a_clone_is_an_ordinary_one),
         cmocka_unit_test(test_timeout_keeps_the_slot),
         cmocka_unit_test(test_unknown_event_changes_nothing),
         cmocka_unit_test(test_every_state_and_event_has_a_name),
