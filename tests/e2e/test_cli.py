@@ -60,6 +60,16 @@ def test_deploy_invoke_ls_url_rm(server, folder, removed):
     assert server.irori("rm", name, check=False).returncode != 0
 
 
+def test_ps_lists_the_templates_of_runtimes_in_use(server, folder, removed):
+    name = server.name("template")
+    removed.append(name)
+    server.irori("deploy", str(folder), "--name", name, "--runtime", "nodejs20.x", "--handler", "index.handler")
+    server.irori("invoke", name)
+    (row,) = [item for item in server.irori_json("ps", "--templates")["templates"] if item["runtime"] == "nodejs20.x"]
+    assert row["kind"] == "runtime" and row["clones"] + row["fallbacks"] >= 1, row
+    assert re.search(r"nodejs20\.x +runtime +\w+", server.irori("ps", "--templates").stdout)
+
+
 def test_deploy_again_updates(server, folder, removed):
     name = server.name("cli")
     removed.append(name)
