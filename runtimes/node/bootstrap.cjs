@@ -3,6 +3,7 @@
  * Entry of the Node runtime client: `node /var/runtime/bootstrap.cjs`, working directory /var/task.
  *
  * Loads the handler named by _HANDLER from LAMBDA_TASK_ROOT, then serves invocations (lib/loop.cjs) until the process ends.
+ * With IRORI_TEMPLATE=runtime it becomes a template first, and does so in each of its clones (lib/template.cjs).
  * CommonJS, few and small modules, nothing loaded before it is needed: this file is on the way of every cold start.
  *
  * Exit codes: 129 uncaught exception (a failed INIT too), 128 unhandled rejection, 13 event loop drained without a result,
@@ -33,11 +34,7 @@ function watch_process(loop) {
     process.on('beforeExit', () => globalThis[BEFORE_EXIT]());
 }
 
-function main() {
-    log.patch_console();
-    const loop = new Loop(process.env.AWS_LAMBDA_RUNTIME_API);
-    watch_process(loop);
-    loop.connect(); // the kernel shakes hands while the handler loads
+function load_handler(loop) {
     require('./lib/globals.cjs').install();
     const { load } = require('./lib/handler.cjs');
     load(process.env.LAMBDA_TASK_ROOT, process.env._HANDLER, (error, handler) => {
@@ -48,6 +45,24 @@ function main() {
             loop.start(handler);
         }
     });
+}
+
+/** INIT, in the environment of the function. The handler is loaded on a stack of its own, so that user code meets, and error
+ * reports show, the same one whether this process was started for the function or is a clone. */
+function initialise(loop) {
+    log.patch_console();
+    watch_process(loop);
+    process.nextTick(load_handler, loop);
+}
+
+function main() {
+    if (process.env.IRORI_TEMPLATE === 'runtime') {
+        require('./lib/template.cjs').serve(initialise);
+        return;
+    }
+    const loop = new Loop(process.env.AWS_LAMBDA_RUNTIME_API);
+    initialise(loop);
+    loop.connect(); // the kernel shakes hands while the handler loads
 }
 
 main();

@@ -2,6 +2,8 @@
 
 -S keeps the host's site packages away and saves their scan; what functions expect of `site` is done here. Nothing is
 imported before it is needed: this file is on the way of every cold start. Python 3.9 and later.
+
+With IRORI_TEMPLATE=runtime the process becomes a template first; what follows happens in each of its clones.
 """
 
 import os
@@ -40,12 +42,17 @@ def do_as_site_would(given):
 
 def main():
     runtime_dir = os.path.dirname(os.path.abspath(__file__))
+    api = None
+    if os.environ.get("IRORI_TEMPLATE") == "runtime":
+        from irori_runtime import template
+
+        api = template.wait()
     given = arrange_path(runtime_dir)
-    from irori_runtime import logs, loop
+    from irori_runtime import http, logs, loop
 
     logs.start()
     do_as_site_would(given)
-    loop.run(os.environ["AWS_LAMBDA_RUNTIME_API"], os.environ["_HANDLER"])
+    loop.run(api or http.Connection(os.environ["AWS_LAMBDA_RUNTIME_API"]), os.environ["_HANDLER"])
 
 
 if __name__ == "__main__":

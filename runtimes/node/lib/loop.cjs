@@ -3,6 +3,7 @@
  * The client's loop: wait in `next`, run the invocation, send its result and the following `next` together, again.
  *
  *   loading --start()--> waiting --event--> running --reply()--> replied --one write--> waiting
+ *   loading --park()--> parked --wake-up--> loading, in a clone: there is no handler before (lib/template.cjs)
  *   any state --die()--> dead, and the process exits
  *
  * All state of the loop is in the object: parked in `next` it can be copied with its process, and a second loop with another
@@ -27,19 +28,22 @@ class Loop {
     #transport = null;
     #reader = null;
     #handler = null;
+    #on_wake = null;
+    #connect;
     #state = 'loading';
     #invocation = null; // {id}
     #reply = null; // of the finished invocation, not sent yet
     #unanswered = 0; // posts whose answer has not come
     #server_closes = false;
 
-    /** address: "host:port", AWS_LAMBDA_RUNTIME_API. */
-    constructor(address) {
+    /** address: "host:port", AWS_LAMBDA_RUNTIME_API. connect_to: transport.connect(), or what speaks like it. */
+    constructor(address, connect_to = connect) {
         const colon = String(address).lastIndexOf(':');
         this.#host = String(address).slice(0, colon);
         this.#port = Number(String(address).slice(colon + 1));
         if (colon < 1 || !Number.isInteger(this.#port)) throw new Error(`AWS_LAMBDA_RUNTIME_API: bad address ${address}`);
         this.#authority = address;
+        this.#connect = connect_to;
         this.#next = `GET ${PREFIX}/invocation/next HTTP/1.1\r\nHost: ${address}\r\n\r\n`;
     }
 
@@ -48,7 +52,7 @@ class Loop {
         this.#reader = new ResponseReader((response) => this.#on_response(response));
         this.#unanswered = 0;
         this.#server_closes = false;
-        this.#transport = connect(
+        this.#transport = this.#connect(
             this.#host,
             this.#port,
             (data) => this.#on_data(data),
@@ -63,9 +67,20 @@ class Loop {
         this.#wait('');
     }
 
+    /** Asks for the first invocation with no handler loaded. What comes is the wake-up message of a clone: on_wake(body) is
+     * called once, and INIT follows on the same connection. */
+    park(on_wake) {
+        this.#on_wake = on_wake;
+        this.#ask('parked', '');
+    }
+
     /** Sends data and waits for the next event. */
     #wait(data) {
-        this.#state = 'waiting';
+        this.#ask('waiting', data);
+    }
+
+    #ask(state, data) {
+        this.#state = state;
         this.#invocation = null;
         if (!this.#transport.open) this.connect();
         this.#transport.ref();
@@ -94,6 +109,10 @@ class Loop {
             if (this.#server_closes && this.#state === 'waiting') this.#transport.closed();
             return;
         }
+        if (this.#state === 'parked') {
+            this.#wake(response);
+            return;
+        }
         if (this.#state !== 'waiting') return; // nothing was asked
         const id = response.headers['lambda-runtime-aws-request-id'];
         if (response.status !== 200 || !id) {
@@ -106,9 +125,19 @@ class Loop {
         run(this, this.#handler, response);
     }
 
+    #wake({ status, headers, body }) {
+        if (status !== 200 || headers['irori-wake'] !== 'runtime') {
+            this.#give_up(`next answered ${status}, no wake-up`, EXIT_API_ERROR);
+            return;
+        }
+        this.#state = 'loading';
+        this.#transport.unref();
+        this.#on_wake(body);
+    }
+
     #on_close() {
         if (this.#state === 'waiting' && this.#server_closes) this.#wait('');
-        else if (this.#state === 'waiting' || this.#state === 'loading') this.#give_up('connection closed');
+        else if (['waiting', 'parked', 'loading'].includes(this.#state)) this.#give_up('connection closed');
         // While an invocation runs its reply finds out and connects again.
     }
 

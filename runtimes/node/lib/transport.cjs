@@ -151,9 +151,10 @@ class SocketTransport extends Transport {
     }
 }
 
-/** Connects in the background; what is written before the connection stands is sent then. */
-function connect(host, port, on_data, on_close) {
-    const binding = /^[0-9.]+$/.test(host) ? load_binding() : null;
+/** Connects in the background; what is written before the connection stands is sent then. find_binding: where the handles
+ * come from, null for net.Socket. */
+function connect(host, port, on_data, on_close, find_binding = load_binding) {
+    const binding = /^[0-9.]+$/.test(host) ? find_binding() : null;
     if (binding) return new HandleTransport(binding, host, port, on_data, on_close);
     return new SocketTransport(host, port, on_data, on_close);
 }

@@ -7,7 +7,7 @@ stdout gets whole lines in one write each. The platform may offer a descriptor f
 import os
 import sys
 
-json_format = os.environ.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
+json_format = False
 sink = None
 request_id = None
 tenant_id = None
@@ -65,7 +65,8 @@ def set_up_logging(module):
 
 def start():
     """Before any user code."""
-    global sink
+    global json_format, sink
+    json_format = os.environ.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
     sys.stdout.reconfigure(encoding="utf-8", line_buffering=True)
     sys.stderr.reconfigure(encoding="utf-8", line_buffering=True)
     fd = os.environ.pop("_LAMBDA_TELEMETRY_LOG_FD", None)  # offered to the runtime, not to the function

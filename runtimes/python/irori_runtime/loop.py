@@ -16,9 +16,10 @@ EXIT_API_GONE = 1
 
 
 class Loop:
-    def __init__(self, address):
-        self.api = http.Connection(address)
-        self.next = self.api.get("/invocation/next")
+    def __init__(self, api):
+        """api: a http.Connection."""
+        self.api = api
+        self.next = api.get("/invocation/next")
         self.handler = None
 
     def initialise(self, name):
@@ -96,11 +97,15 @@ class Loop:
         return self.api.post(path, headers, codec.to_bytes(codec.to_json(payload)))
 
 
-def run(address, handler_name):
-    loop = Loop(address)
+def run(api, handler_name):
+    loop = Loop(api)
     loop.initialise(handler_name)
     try:
         loop.serve()
     except (http.ApiGone, OSError) as error:
-        sys.stderr.write("Runtime API %s: %s\n" % (address, error))
-        sys.exit(EXIT_API_GONE)
+        give_up(api, error)
+
+
+def give_up(api, error):
+    sys.stderr.write("Runtime API %s: %s\n" % (api.address, error))
+    sys.exit(EXIT_API_GONE)
