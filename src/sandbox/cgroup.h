@@ -38,8 +38,9 @@ int cgroups_limit_memory(struct cgroups *groups, uint64_t max_memory_mb, struct 
 /** Closes; removes the instance's groups when they are empty. Accepts NULL; returns NULL. */
 struct cgroups *cgroups_close(struct cgroups *groups);
 int cgroups_version(const struct cgroups *groups);
-/** Descriptor of the memory use of all environments, for the caller to close; negative errno. */
-int cgroups_memory_fd(const struct cgroups *groups);
+/** Descriptors about the memory of all environments, for the caller to close; negative errno. */
+int cgroups_memory_usage_fd(const struct cgroups *groups);
+int cgroups_memory_stat_fd(const struct cgroups *groups);
 /** Thaws and kills every process below the instance's groups and removes the groups, for at most timeout_ms.
  * Returns 0 or -ETIMEDOUT. */
 int cgroups_end_processes(struct cgroups *groups, unsigned timeout_ms);

@@ -39,7 +39,8 @@ enum wire_type {
     WIRE_KILL,      /* env_id; the slot is cleaned and pooled */
     WIRE_STOP,      /* env_id; the processes end, the slot and /tmp wait as after EXITED */
     /* launcher to irorid */
-    WIRE_READY = 32, /* text = JSON about machine and runtimes; fds: memory use of all environments */
+    WIRE_READY = 32, /* text = JSON about machine and runtimes; fds: as WIRE_FD_MEMORY_USAGE and _STAT, of all
+                        environments together */
     WIRE_STARTED,    /* env_id, number = enum wire_started_flag; fds in enum wire_started_fd order */
     WIRE_FAILED,     /* env_id, text = why; number = enum wire_failure */
     WIRE_EXITED,     /* env_id, struct wire_exited */

@@ -67,7 +67,9 @@ def test_ready_says_what_the_machine_has(launcher):
     ready = json.loads(launcher.ready.text)
     assert ready["cgroup"] in (1, 2) and isinstance(ready["network"], bool) and ready["kernel"]
     assert {"provided.al2", "provided.al2023"} <= {runtime["id"] for runtime in ready["runtimes"]}
-    assert int(os.pread(launcher.ready.fds[0], 32, 0)) > 0
+    usage, stat = launcher.ready.fds
+    assert int(os.pread(usage, 32, 0)) > 0
+    assert b"inactive_file " in os.pread(stat, 4096, 0)
 
 
 def test_identity_is_that_of_lambda(env):
