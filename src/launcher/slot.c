@@ -207,6 +207,7 @@ static void close_mounts(struct husk_mounts *mounts)
 
 static void tell_started(struct slot *slot)
 {
+    int peak = cgroup_memory_peak_fd(slot->cgroup);
     struct wire_message message = { .type = WIRE_STARTED, .env_id = slot->env_id, .text = "" };
     int fds[] = {
         [WIRE_FD_LISTENER] = slot->husk.listener,
@@ -214,11 +215,12 @@ static void tell_started(struct slot *slot)
         [WIRE_FD_PIDFD] = slot->husk.pidfd,
         [WIRE_FD_MEMORY_USAGE] = cgroup_memory_usage_fd(slot->cgroup),
         [WIRE_FD_MEMORY_STAT] = cgroup_memory_stat_fd(slot->cgroup),
+        [WIRE_FD_MEMORY_PEAK] = peak >= 0 ? peak : slot->launcher->null,
     };
 
     outbox_send(slot->launcher, &message, fds, sizeof fds / sizeof *fds);
     for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) {
-        if (i != WIRE_FD_PIDFD && i != WIRE_FD_LISTENER && fds[i] >= 0)
+        if (i != WIRE_FD_PIDFD && i != WIRE_FD_LISTENER && fds[i] >= 0 && fds[i] != slot->launcher->null)
             (void)close(fds[i]);
     }
     slot->husk.log = -1;

@@ -425,6 +425,13 @@ int cgroup_memory_stat_fd(const struct cgroup *group)
     return open_file(&place, 0, group->groups->ops->stat_file, O_RDONLY);
 }
 
+int cgroup_memory_peak_fd(const struct cgroup *group)
+{
+    const struct cgroup_place place = place_of(group);
+
+    return open_file(&place, 0, group->groups->ops->peak_file, O_RDONLY);
+}
+
 int cgroup_remove(struct cgroup *group)
 {
     if (!group)

@@ -73,7 +73,7 @@ class Environment:
         self.adopt(message)
 
     def adopt(self, message):
-        listener, self.log, self.pidfd, self.usage, self.stat = message.fds
+        listener, self.log, self.pidfd, self.usage, self.stat, self.peak = message.fds
         self.listener = socket.socket(fileno=listener)
         self.connection = None
 
@@ -116,11 +116,14 @@ class Environment:
     def memory(self):
         return int(os.pread(self.usage, 32, 0))
 
+    def peak_memory(self):
+        return int(os.pread(self.peak, 32, 0))
+
     def close(self):
         if self.connection:
             self.connection.close()
         self.listener.close()
-        for fd in (self.log, self.pidfd, self.usage, self.stat):
+        for fd in (self.log, self.pidfd, self.usage, self.stat, self.peak):
             os.close(fd)
 
     def kill(self, timeout=10):

@@ -220,6 +220,13 @@ def test_memory_within_the_limit_is_granted(launcher, code):
     env.kill()
 
 
+def test_the_peak_of_memory_stays(launcher, code):
+    env = launcher.start(code, memory=512).hello()
+    assert env.ask("e head -c 100000000 /dev/zero | tail -c 100000000 | wc -c").strip() == "100000000"
+    assert env.memory() < 90_000_000 < env.peak_memory()
+    env.kill()
+
+
 def test_a_fork_bomb_ends_at_once(launcher, code):
     other, bomb = launcher.start(code, uid=8).hello(), launcher.start(code, cpu=72).hello()
     bomb.send("f")
