@@ -175,7 +175,7 @@ static void tick(struct launcher *launcher, uint64_t now_us)
     struct list *const lists[] = { &launcher->busy, &launcher->cold };
 
     for (size_t i = 0; i < 2; i++) {
-        list_each(at, lists[i]) slot_tick(list_entry(at, struct slot, node), now_us);
+        list_each_safe(at, lists[i]) slot_tick(list_entry(at, struct slot, node), now_us);
     }
     slot_bury_cgroups(launcher);
 }

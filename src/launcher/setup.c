@@ -69,6 +69,12 @@ static int raise_limits(struct err *err)
     return 0;
 }
 
+static void close_fd(int fd)
+{
+    if (fd >= 0)
+        (void)close(fd);
+}
+
 static int open_folder(int parent, const char *path)
 {
     int fd = openat(parent, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -274,7 +280,7 @@ void setup_announce(struct launcher *launcher)
     AUTO_BUF struct buf text = BUF_INIT(WIRE_MAX_BYTES / 2);
     struct wire_message message = { .type = WIRE_READY };
     struct utsname names;
-    int memory = cgroups_memory_fd(launcher->cgroups);
+    int fds[2] = { cgroups_memory_usage_fd(launcher->cgroups), cgroups_memory_stat_fd(launcher->cgroups) };
 
     (void)uname(&names);
     (void)buf_printf(&text, "{\"cgroup\":%d,\"network\":%s,\"kernel\":", cgroups_version(launcher->cgroups),
@@ -284,19 +290,13 @@ void setup_announce(struct launcher *launcher)
     (void)runtimes_json(launcher->runtimes, &text);
     (void)buf_putc(&text, '}');
     message.text = text.failed ? "{}" : text.data;
-    outbox_send(launcher, &message, &memory, memory >= 0 ? 1 : 0);
-    if (memory >= 0)
-        (void)close(memory);
+    outbox_send(launcher, &message, fds, fds[0] < 0 ? 0 : fds[1] < 0 ? 1 : 2);
+    close_fd(fds[0]);
+    close_fd(fds[1]);
     log_info("ready after %u ms", (unsigned)((clock_us() - launcher->started_us) / 1000));
 }
 
 /* ------------------------------------------------------------------ stop */
-
-static void close_fd(int fd)
-{
-    if (fd >= 0)
-        (void)close(fd);
-}
 
 /* All at once, then wait: one after the other would take long. */
 static void end_environments(struct launcher *launcher)

@@ -249,6 +249,7 @@ static void close_mounts(struct husk_mounts *mounts)
 void slot_tell_started(struct slot *slot)
 {
     bool parked = slot->clone.state == CLONE_MADE;
+    int peak = cgroup_memory_peak_fd(slot->cgroup);
     struct wire_message message = {
         .type = WIRE_STARTED, .env_id = slot->env_id, .number = parked ? WIRE_PARKED : 0, .text = ""
     };
@@ -258,12 +259,13 @@ void slot_tell_started(struct slot *slot)
         [WIRE_FD_PIDFD] = slot->husk.pidfd,
         [WIRE_FD_MEMORY_USAGE] = cgroup_memory_usage_fd(slot->cgroup),
         [WIRE_FD_MEMORY_STAT] = cgroup_memory_stat_fd(slot->cgroup),
+        [WIRE_FD_MEMORY_PEAK] = peak >= 0 ? peak : slot->launcher->null,
         [WIRE_FD_CONNECTION] = slot->husk.server,
     };
 
     outbox_send(slot->launcher, &message, fds, parked ? WIRE_FD_CONNECTION + 1 : WIRE_FD_CONNECTION);
-    for (size_t i = WIRE_FD_MEMORY_USAGE; i <= WIRE_FD_MEMORY_STAT; i++) {
-        if (fds[i] >= 0)
+    for (size_t i = WIRE_FD_MEMORY_USAGE; i <= WIRE_FD_MEMORY_PEAK; i++) {
+        if (fds[i] >= 0 && fds[i] != slot->launcher->null)
             (void)close(fds[i]);
     }
     husk_hand_over(&slot->husk);

@@ -239,11 +239,18 @@ int cgroups_version(const struct cgroups *groups)
     return groups->ops->version;
 }
 
-int cgroups_memory_fd(const struct cgroups *groups)
+int cgroups_memory_usage_fd(const struct cgroups *groups)
 {
     const struct cgroup_place place = whole(groups);
 
     return open_file(&place, 0, groups->ops->usage_file, O_RDONLY);
+}
+
+int cgroups_memory_stat_fd(const struct cgroups *groups)
+{
+    const struct cgroup_place place = whole(groups);
+
+    return open_file(&place, 0, groups->ops->stat_file, O_RDONLY);
 }
 
 /* Returns whether any process was there. */
@@ -421,6 +428,13 @@ int cgroup_memory_stat_fd(const struct cgroup *group)
     const struct cgroup_place place = place_of(group);
 
     return open_file(&place, 0, group->groups->ops->stat_file, O_RDONLY);
+}
+
+int cgroup_memory_peak_fd(const struct cgroup *group)
+{
+    const struct cgroup_place place = place_of(group);
+
+    return open_file(&place, 0, group->groups->ops->peak_file, O_RDONLY);
 }
 
 int cgroup_remove(struct cgroup *group)

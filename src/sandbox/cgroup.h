@@ -38,8 +38,9 @@ int cgroups_limit_memory(struct cgroups *groups, uint64_t max_memory_mb, struct 
 /** Closes; removes the instance's groups when they are empty. Accepts NULL; returns NULL. */
 struct cgroups *cgroups_close(struct cgroups *groups);
 int cgroups_version(const struct cgroups *groups);
-/** Descriptor of the memory use of all environments, for the caller to close; negative errno. */
-int cgroups_memory_fd(const struct cgroups *groups);
+/** Descriptors about the memory of all environments, for the caller to close; negative errno. */
+int cgroups_memory_usage_fd(const struct cgroups *groups);
+int cgroups_memory_stat_fd(const struct cgroups *groups);
 /** Thaws and kills every process below the instance's groups and removes the groups, for at most timeout_ms.
  * Returns 0 or -ETIMEDOUT. */
 int cgroups_end_processes(struct cgroups *groups, unsigned timeout_ms);
@@ -63,6 +64,8 @@ uint64_t cgroup_oom_kills(const struct cgroup *group);
 /** Descriptors for the caller to close; negative errno. */
 int cgroup_memory_usage_fd(const struct cgroup *group);
 int cgroup_memory_stat_fd(const struct cgroup *group);
+/** -ENOENT where the kernel does not keep it (version 2 before Linux 5.19). */
+int cgroup_memory_peak_fd(const struct cgroup *group);
 /** Removes the group. Returns 0 (then group is gone), or -EBUSY while processes are still leaving it: try
  * again. Any other failure counts as done: the next start sweeps. Accepts NULL. */
 int cgroup_remove(struct cgroup *group);

@@ -13,7 +13,7 @@ struct cgroup_place {
 struct cgroup_ops {
     int version;
     size_t dir_count;
-    const char *usage_file, *stat_file, *oom_file; /* in dirs[0] */
+    const char *usage_file, *stat_file, *peak_file, *oom_file; /* in dirs[0] */
     const char *join_file; /* in each of dirs; NULL = processes are made inside, by cgroup_open_clone() */
     /* The instance's own group; parents are the mount points. */
     int (*prepare)(const int *parents, const struct cgroup_place *place, struct err *err);

@@ -75,6 +75,7 @@ const struct cgroup_ops cgroup_v1_ops = {
     .dir_count = DIR_COUNT,
     .usage_file = "memory.usage_in_bytes",
     .stat_file = "memory.stat",
+    .peak_file = "memory.max_usage_in_bytes",
     .oom_file = "memory.oom_control",
     /* Not cgroup.procs: for the only thread of a process they are the same, except that moving a whole
      * process waits until all processors have passed a grace period (20 ms on two). */

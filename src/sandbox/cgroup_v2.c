@@ -74,6 +74,7 @@ const struct cgroup_ops cgroup_v2_ops = {
     .dir_count = 1,
     .usage_file = "memory.current",
     .stat_file = "memory.stat",
+    .peak_file = "memory.peak",
     .oom_file = "memory.events",
     .prepare = prepare_v2,
     .limit_processes = limit_processes_v2,

@@ -49,7 +49,8 @@ enum wire_type {
     WIRE_STOP,      /* env_id; the processes end, the slot and /tmp wait as after EXITED */
     WIRE_CAPTURE,   /* env_id of a template that waits in `next` */
     /* launcher to irorid */
-    WIRE_READY = 32, /* text = JSON about machine and runtimes; fds: memory use of all environments */
+    WIRE_READY = 32, /* text = JSON about machine and runtimes; fds: as WIRE_FD_MEMORY_USAGE and _STAT, of all
+                        environments together */
     WIRE_STARTED,    /* env_id, number = enum wire_started_flag; fds in enum wire_started_fd order */
     WIRE_FAILED,     /* env_id, text = why; number = enum wire_failure */
     WIRE_EXITED,     /* env_id, struct wire_exited */
@@ -67,6 +68,7 @@ enum wire_started_fd {
     WIRE_FD_PIDFD,        /* of the runtime's pid namespace init */
     WIRE_FD_MEMORY_USAGE, /* one decimal number of bytes, page cache included; pread() it */
     WIRE_FD_MEMORY_STAT,  /* memory.stat of the cgroup */
+    WIRE_FD_MEMORY_PEAK,  /* the most that WIRE_FD_MEMORY_USAGE was; empty where the kernel does not keep it */
     WIRE_FD_CONNECTION,   /* only with WIRE_PARKED: our end of a connection on which `next` was sent */
 };
 enum wire_failure {

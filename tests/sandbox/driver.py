@@ -76,9 +76,9 @@ class Environment:
         self.adopt(message)
 
     def adopt(self, message):
-        listener, self.log, self.pidfd, self.usage, self.stat = message.fds[:5]
+        listener, self.log, self.pidfd, self.usage, self.stat, self.peak = message.fds[:6]
         self.listener = socket.socket(fileno=listener)
-        self.connection = socket.socket(fileno=message.fds[5]) if message.number & PARKED else None
+        self.connection = socket.socket(fileno=message.fds[6]) if message.number & PARKED else None
         self.parked = bool(message.number & PARKED)
 
     def hello(self, timeout=10):
@@ -120,11 +120,14 @@ class Environment:
     def memory(self):
         return int(os.pread(self.usage, 32, 0))
 
+    def peak_memory(self):
+        return int(os.pread(self.peak, 32, 0))
+
     def close(self):
         if self.connection:
             self.connection.close()
         self.listener.close()
-        for fd in (self.log, self.pidfd, self.usage, self.stat):
+        for fd in (self.log, self.pidfd, self.usage, self.stat, self.peak):
             os.close(fd)
 
     def kill(self, timeout=10):

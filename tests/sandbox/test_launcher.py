@@ -67,7 +67,9 @@ def test_ready_says_what_the_machine_has(launcher):
     ready = json.loads(launcher.ready.text)
     assert ready["cgroup"] in (1, 2) and isinstance(ready["network"], bool) and ready["kernel"]
     assert {"provided.al2", "provided.al2023"} <= {runtime["id"] for runtime in ready["runtimes"]}
-    assert int(os.pread(launcher.ready.fds[0], 32, 0)) > 0
+    usage, stat = launcher.ready.fds
+    assert int(os.pread(usage, 32, 0)) > 0
+    assert b"inactive_file " in os.pread(stat, 4096, 0)
 
 
 def test_identity_is_that_of_lambda(env):
@@ -215,6 +217,13 @@ def test_memory_within_the_limit_is_granted(launcher, code):
     env = launcher.start(code, memory=512).hello()
     assert env.ask(f"m {400 << 20}") == "ok"
     assert env.memory() >= 400 << 20
+    env.kill()
+
+
+def test_the_peak_of_memory_stays(launcher, code):
+    env = launcher.start(code, memory=512).hello()
+    assert env.ask("e head -c 100000000 /dev/zero | tail -c 100000000 | wc -c").strip() == "100000000"
+    assert env.memory() < 90_000_000 < env.peak_memory()
     env.kill()
 
 

@@ -273,7 +273,7 @@ static void started(struct world *w, uint64_t id)
     socklen_t len = sizeof address;
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     int log[2], file = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    int fds[5];
+    int fds[WIRE_FD_CONNECTION];
 
     assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof address), 0);
     assert_int_equal(listen(listener, 4), 0);
@@ -281,8 +281,9 @@ static void started(struct world *w, uint64_t id)
     assert_int_equal(pipe2(log, O_CLOEXEC | O_NONBLOCK), 0);
     fds[WIRE_FD_LISTENER] = listener;
     fds[WIRE_FD_LOG] = log[0];
-    fds[WIRE_FD_PIDFD] = fds[WIRE_FD_MEMORY_USAGE] = fds[WIRE_FD_MEMORY_STAT] = file;
-    send_message(w, &message, fds, 5);
+    fds[WIRE_FD_PIDFD] = fds[WIRE_FD_MEMORY_USAGE] = fds[WIRE_FD_MEMORY_STAT] = fds[WIRE_FD_MEMORY_PEAK] =
+        file;
+    send_message(w, &message, fds, WIRE_FD_CONNECTION);
     (void)close(listener);
     (void)close(log[0]);
     (void)close(log[1]);
