@@ -17,6 +17,7 @@ enum {
     BODY_READ_BYTES = 1 << 20, /* one read into a body's own memory */
     KEEP_BYTES = 1024,         /* an idle connection keeps a buffer no larger */
     KEEP_FIELDS = 32,
+    KEEP_RUN_BYTES = 2 * READ_BYTES, /* what follows a request keeps a buffer no larger, if it fits */
     LINGER_BYTES = 256 * 1024,
 };
 
@@ -143,6 +144,8 @@ void conn_set_state(struct conn *conn, enum conn_state state)
 
     conn->state = state;
     list_remove(&conn->timed);
+    if (server->large_head == conn && (state == CONN_IDLE || state >= CONN_LINGER))
+        server->large_head = NULL;
     if (clock == CLOCK_NONE)
         return;
     conn->since = uv_now(server->loop);
@@ -195,6 +198,24 @@ static void drop_input(struct conn *conn)
         conn->parser.fields = NULL;
         conn->parser.field_cap = 0;
     }
+}
+
+/* Behind a large request: its memory is not for the small one that follows. */
+static void shrink_input(struct conn *conn)
+{
+    size_t held = conn->in_end - conn->in_start;
+    char *smaller;
+
+    if (conn->in_cap <= KEEP_RUN_BYTES || held > KEEP_RUN_BYTES)
+        return;
+    memmove(conn->in, conn->in + conn->in_start, held);
+    conn->in_start = 0;
+    conn->in_end = held;
+    smaller = realloc(conn->in, held);
+    if (!smaller)
+        return;
+    conn->in = smaller;
+    conn->in_cap = held;
 }
 
 /* Doubling keeps a long body linear, but not beyond a known end; the first time it is what came, since an
@@ -336,6 +357,19 @@ static bool begin_body(struct conn *conn, size_t available)
     return true;
 }
 
+/* The header lines are long: one connection at a time may have them so. */
+static void widen_head(struct conn *conn)
+{
+    struct http_server *server = conn->server;
+    struct http_limits *limits = &conn->parser.limits;
+
+    limits->ask = false;
+    if (server->large_head)
+        return;
+    server->large_head = conn;
+    limits->max_header_bytes = server->config.large_header_bytes;
+}
+
 /* Returns whether to step again. */
 static bool step(struct conn *conn)
 {
@@ -349,8 +383,10 @@ static bool step(struct conn *conn)
         return false;
     }
     if (conn->state == CONN_IDLE) {
-        struct http_limits limits = { config->max_line_bytes, config->max_header_bytes, config->max_headers };
+        struct http_limits limits = { config->max_line_bytes, config->max_header_bytes, config->max_headers,
+                                      config->large_header_bytes > config->max_header_bytes };
 
+        shrink_input(conn);
         http_parser_begin(&conn->parser, &limits);
         conn_set_state(conn, CONN_HEAD);
     }
@@ -362,6 +398,9 @@ static bool step(struct conn *conn)
     case HTTP_FIELDS:
         if (!grow_fields(conn))
             conn_close(conn, false);
+        return true;
+    case HTTP_LONG:
+        widen_head(conn);
         return true;
     case HTTP_HEAD:
         return begin_body(conn, len);

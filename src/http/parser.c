@@ -288,6 +288,8 @@ static enum http_step scan_lines(struct http_parser *p, const char *data, size_t
         if (p->fields_at == 0 && p->line < len && !first_byte_is_possible(data[p->line]))
             return bad(p, 400);
         status = check_line_limits(p, end);
+        if (status == 431 && p->limits.ask)
+            return HTTP_LONG;
         if (status == 0 && lf)
             status = take_line(p, data, end);
         if (status != 0)

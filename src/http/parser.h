@@ -52,11 +52,13 @@ struct http_limits {
     uint32_t
         max_header_bytes; /* all header lines with the empty one, and again all trailer lines; beyond: 431 */
     uint32_t max_headers; /* header lines and trailer lines together; beyond: 431 */
+    bool ask;             /* beyond max_header_bytes: HTTP_LONG first */
 };
 
 enum http_step {
     HTTP_MORE,   /* append bytes and call again; the message ends early if there are none */
     HTTP_FIELDS, /* make room for fields_needed entries at fields, keeping what is there, and call again */
+    HTTP_LONG,   /* raise limits.max_header_bytes, clear limits.ask or both, and call again */
     HTTP_HEAD, /* the head is read: request is filled but for body and trailers; set body_limit, call again */
     HTTP_DONE, /* the message is whole: its first `used` bytes; behind them begins the next one */
     HTTP_TOO_LARGE, /* the body is, or says it will be, larger than body_limit; the parser has ended */

@@ -86,7 +86,8 @@ struct http_server {
     struct list clocks[CLOCK_COUNT];
     uint64_t limits_ms[CLOCK_COUNT]; /* 0 = never */
     size_t conn_count;
-    uv_timer_t timer; /* coarse; runs only while somebody is under a clock that ends */
+    const struct conn *large_head; /* has large_header_bytes; NULL: nobody */
+    uv_timer_t timer;              /* coarse; runs only while somebody is under a clock that ends */
     bool timer_runs;
     uint64_t accept_at; /* when to listen again after running out of descriptors; 0 = listening */
     uv_idle_t idle;     /* runs the ready connections in the next iteration */

@@ -17,8 +17,10 @@ enum {
     PAYLOAD_MAX_BYTES = 6291556,        /* 6 MiB + 100: invoke spec, section 2 */
     SMALL_BODY_MAX_BYTES = 64 * 1024,   /* of calls that carry none or an error */
     CAUSE_BODY_MAX_BYTES = 1024 * 1024, /* of an error that is parsed: a tree takes many times the text */
-    HEADER_MAX_BYTES = 1536 * 1024,     /* the X-Ray cause alone may be 1 MiB long */
-    LINGER_BYTES = 64 << 20,            /* of a response that is too large: its sender shall read the 413 */
+    HEADER_MAX_BYTES = 64 * 1024,
+    LARGE_HEADER_MAX_BYTES = 1536 * 1024, /* the X-Ray cause alone may be 1 MiB long */
+    HEAD_TIMEOUT_MS = 30000,
+    LINGER_BYTES = 64 << 20, /* of a response that is too large: its sender shall read the 413 */
     CONNECTIONS_MAX = 16,
     BACKLOG = 16,
     ID_MAX_BYTES = 64,
@@ -428,6 +430,8 @@ struct runtime_api *runtime_api_new(uv_loop_t *loop, int listener, const struct 
     struct http_server_config config = {
         .max_line_bytes = 4096,
         .max_header_bytes = HEADER_MAX_BYTES,
+        .large_header_bytes = LARGE_HEADER_MAX_BYTES,
+        .head_timeout_ms = HEAD_TIMEOUT_MS,
         .max_headers = 64,
         .linger_bytes = LINGER_BYTES,
         .max_connections = CONNECTIONS_MAX,
@@ -446,7 +450,7 @@ struct runtime_api *runtime_api_new(uv_loop_t *loop, int listener, const struct 
         return NULL;
     }
     api->owner = *owner;
-    api->event_headers = BUF_INIT(HEADER_MAX_BYTES);
+    api->event_headers = BUF_INIT(LARGE_HEADER_MAX_BYTES);
     api->server = http_server_new(loop, &config);
     if (!api->server) {
         (void)close(listener);

@@ -68,8 +68,8 @@ enum wire_started_fd {
     WIRE_FD_PIDFD,        /* of the runtime's pid namespace init */
     WIRE_FD_MEMORY_USAGE, /* one decimal number of bytes, page cache included; pread() it */
     WIRE_FD_MEMORY_STAT,  /* memory.stat of the cgroup */
-    WIRE_FD_MEMORY_PEAK,  /* the most that WIRE_FD_MEMORY_USAGE was; empty where the kernel does not keep it */
-    WIRE_FD_CONNECTION,   /* only with WIRE_PARKED: our end of a connection on which `next` was sent */
+    WIRE_FD_MEMORY_PEAK, /* the most that WIRE_FD_MEMORY_USAGE was; empty where the kernel does not keep it */
+    WIRE_FD_CONNECTION,  /* only with WIRE_PARKED: our end of a connection on which `next` was sent */
 };
 enum wire_failure {
     WIRE_FAIL_SYSTEM,     /* ours or the kernel's */

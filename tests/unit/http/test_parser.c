@@ -266,6 +266,29 @@ static void test_missing_says_what_is_still_to_come(void **state)
     assert_int_equal(parsed.parser.missing, 7);
 }
 
+static void test_long_header_lines_are_asked_about(void **state)
+{
+    (void)state;
+    char text[] = "GET / HTTP/1.1\r\nHost: x\r\nA: bbbbbbbbbbbbbbbbbbbb\r\n\r\n";
+    struct http_limits small = {
+        .max_line_bytes = 100, .max_header_bytes = 20, .max_headers = 8, .ask = true
+    };
+    struct http_header fields[8];
+    struct http_parser parser = { .fields = fields, .field_cap = 8 };
+    size_t len = strlen(text);
+
+    http_parser_begin(&parser, &small);
+    assert_int_equal(http_parser_step(&parser, text, &len), HTTP_LONG);
+    parser.limits.max_header_bytes = 100;
+    assert_int_equal(http_parser_step(&parser, text, &len), HTTP_HEAD);
+    assert_int_equal(parser.request.header_count, 2);
+    http_parser_begin(&parser, &small);
+    assert_int_equal(http_parser_step(&parser, text, &len), HTTP_LONG);
+    parser.limits.ask = false;
+    assert_int_equal(http_parser_step(&parser, text, &len), HTTP_BAD);
+    assert_int_equal(parser.error_status, 431);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -277,6 +300,7 @@ int main(void)
         cmocka_unit_test(test_a_body_over_its_limit_is_known_at_once),
         cmocka_unit_test(test_fields_are_asked_for_when_there_are_too_few),
         cmocka_unit_test(test_missing_says_what_is_still_to_come),
+        cmocka_unit_test(test_long_header_lines_are_asked_about),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -98,16 +98,35 @@ static const char *error_body(int status, const char **ret_headers, void *ctx)
     return "refused";
 }
 
-static void open_world_with(struct world *world, uint64_t timeout_ms, bool join_answers)
+/* One more connection; returns the client's end. */
+static int connect_more(struct world *world)
 {
-    struct http_server_config config = {
+    int pair[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    assert_int_equal(http_server_adopt(world->server, pair[0], NULL, 0), 0);
+    return pair[1];
+}
+
+static void open_configured(struct world *world, const struct http_server_config *config)
+{
+    *world = (struct world){ .answers = BUF_INIT(64 << 20) };
+    assert_int_equal(uv_loop_init(&world->loop), 0);
+    world->server = http_server_new(&world->loop, config);
+    assert_non_null(world->server);
+    world->client = connect_more(world);
+    assert_int_equal(http_server_connections(world->server), 1);
+}
+
+static struct http_server_config standard_config(struct world *world, uint64_t timeout_ms)
+{
+    return (struct http_server_config){
         .max_line_bytes = 1000,
         .max_header_bytes = 2 << 20,
         .max_headers = 50,
         .idle_timeout_ms = timeout_ms,
         .head_timeout_ms = timeout_ms,
         .body_timeout_ms = timeout_ms,
-        .join_answers = join_answers,
         .body_limit = body_limit,
         .on_too_large = on_too_large,
         .on_request = on_request,
@@ -116,21 +135,13 @@ static void open_world_with(struct world *world, uint64_t timeout_ms, bool join_
         .error_body = error_body,
         .ctx = world,
     };
-    int pair[2];
-
-    *world = (struct world){ .answers = BUF_INIT(64 << 20) };
-    assert_int_equal(uv_loop_init(&world->loop), 0);
-    world->server = http_server_new(&world->loop, &config);
-    assert_non_null(world->server);
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-    assert_int_equal(http_server_adopt(world->server, pair[0], NULL, 0), 0);
-    assert_int_equal(http_server_connections(world->server), 1);
-    world->client = pair[1];
 }
 
 static void open_world(struct world *world, uint64_t timeout_ms)
 {
-    open_world_with(world, timeout_ms, false);
+    struct http_server_config config = standard_config(world, timeout_ms);
+
+    open_configured(world, &config);
 }
 
 static void run_some(struct world *world)
@@ -238,8 +249,10 @@ static void test_answers_are_joined_while_the_next_request_waits(void **state)
 {
     (void)state;
     struct world world;
+    struct http_server_config config = standard_config(&world, 0);
 
-    open_world_with(&world, 0, true);
+    config.join_answers = true;
+    open_configured(&world, &config);
     say(&world, GET("/a") GET("/hold"));
     assert_int_equal(world.requests, 2);
     assert_int_equal(occurrences(&world, "200 OK"), 0);
@@ -583,12 +596,11 @@ static void test_draining_lets_the_busy_ones_answer(void **state)
 {
     (void)state;
     struct world world;
-    int pair[2];
+    int other;
 
     open_world(&world, 0);
     say(&world, GET("/hold"));
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-    assert_int_equal(http_server_adopt(world.server, pair[0], NULL, 0), 0);
+    other = connect_more(&world);
     http_server_drain(world.server);
     assert_int_equal(http_server_connections(world.server), 1);
     http_reply(world.held[0], 200, "", 0, "last", 4, NULL, NULL);
@@ -596,7 +608,7 @@ static void test_draining_lets_the_busy_ones_answer(void **state)
     read_answers(&world);
     assert_int_equal(occurrences(&world, "Connection: close\r\n\r\nlast"), 1);
     assert_int_equal(http_server_connections(world.server), 0);
-    (void)close(pair[1]);
+    (void)close(other);
     close_world(&world);
 }
 
@@ -685,6 +697,53 @@ static void test_a_server_may_end_before_an_adopted_request_is_read(void **state
     (void)close(pair[1]);
 }
 
+static const char *answer_on(struct world *world, int client, char *text, size_t size)
+{
+    ssize_t n;
+
+    run_some(world);
+    n = recv(client, text, size - 1, MSG_DONTWAIT);
+    text[n > 0 ? n : 0] = '\0';
+    return text;
+}
+
+static void test_one_connection_at_a_time_may_send_a_long_head(void **state)
+{
+    (void)state;
+    static char value[60000];
+    static const char start[] = "GET /hold HTTP/1.1\r\nHost: x\r\nX-Long: ";
+    struct world world;
+    struct http_server_config config = standard_config(&world, 0);
+    char text[1000];
+    int other;
+
+    memset(value, 'v', sizeof value);
+    config.max_header_bytes = 1000;
+    config.large_header_bytes = sizeof value + 1000;
+    open_configured(&world, &config);
+    other = connect_more(&world);
+    send_large(&world, start, value, sizeof value, 1);
+    say(&world, "\r\n\r\n" GET("/b"));
+    assert_int_equal(world.held_count, 1);
+    /* Until its answer nobody else. */
+    assert_true(send(other, start, strlen(start), 0) > 0);
+    assert_true(send(other, value, 2000, 0) > 0);
+    assert_non_null(strstr(answer_on(&world, other, text, sizeof text), "HTTP/1.1 431"));
+    (void)close(other);
+    http_reply(world.held[0], 200, "", 0, "first", 5, NULL, NULL);
+    world.held_count = 0;
+    read_answers(&world);
+    assert_int_equal(occurrences(&world, "200 OK"), 2);
+    other = connect_more(&world);
+    assert_true(send(other, start, strlen(start), 0) > 0);
+    assert_true(send(other, value, 2000, 0) > 0);
+    assert_true(send(other, "\r\n\r\n", 4, 0) > 0);
+    run_some(&world);
+    assert_int_equal(world.held_count, 1);
+    (void)close(other);
+    close_world(&world);
+}
+
 static void test_status_texts(void **state)
 {
     (void)state;
@@ -722,6 +781,7 @@ int main(void)
         cmocka_unit_test(test_a_header_line_may_be_longer_than_a_megabyte),
         cmocka_unit_test(test_an_adopted_connection_may_have_sent_already),
         cmocka_unit_test(test_a_server_may_end_before_an_adopted_request_is_read),
+        cmocka_unit_test(test_one_connection_at_a_time_may_send_a_long_head),
         cmocka_unit_test(test_status_texts),
     };
 

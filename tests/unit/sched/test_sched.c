@@ -305,7 +305,8 @@ static void started_parked(struct world *w, uint64_t id)
     assert_int_equal(listen(listener, 4), 0); /* on any port: nobody comes */
     assert_int_equal(pipe2(log, O_CLOEXEC | O_NONBLOCK), 0);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-    send_message(w, &message, (int[]){ listener, log[0], file, file, file, pair[0] }, 6);
+    send_message(w, &message, (int[]){ listener, log[0], file, file, file, file, pair[0] },
+                 WIRE_FD_CONNECTION + 1);
     (void)close(listener);
     (void)close(log[0]);
     (void)close(log[1]);
