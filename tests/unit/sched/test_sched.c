@@ -359,6 +359,44 @@ static void test_no_slot_and_nobody_to_end(void **state)
     assert_null(w->sched->pools);
 }
 
+static void test_no_slot_for_two_in_the_queue(void **state)
+{
+    struct world *w = *state;
+    uint64_t first, second;
+
+    invoke(w);
+    invoke(w);
+    first = expect_message(w, WIRE_START);
+    second = expect_message(w, WIRE_START);
+    failed(w, first, WIRE_FAIL_NO_SLOT);
+    expect_answer(w, 0, SCHED_THROTTLED, "ConcurrentInvocationLimitExceeded");
+    failed(w, second, WIRE_FAIL_NO_SLOT);
+    expect_answer(w, 1, SCHED_THROTTLED, "ConcurrentInvocationLimitExceeded");
+    expect_silence(w);
+    assert_null(w->sched->pools);
+}
+
+static void test_no_slot_but_one_that_will_be_free(void **state)
+{
+    struct world *w = *state;
+
+    (void)make_warm(w);
+    invoke(w);
+    invoke(w);
+    invoke(w);
+    failed(w, expect_message(w, WIRE_START), WIRE_FAIL_NO_SLOT);
+    assert_int_equal(w->answers, 1);
+    failed(w, expect_message(w, WIRE_START), WIRE_FAIL_NO_SLOT);
+    assert_int_equal(w->answers, 2);
+    expect_answer(w, 1, SCHED_THROTTLED, "ConcurrentInvocationLimitExceeded");
+    expect_silence(w);
+    call(w, "POST", "invocation/request/response", "2");
+    call(w, "GET", "invocation/next", "");
+    expect_answer(w, 2, SCHED_OK, "2");
+    call(w, "POST", "invocation/request/response", "3");
+    expect_answer(w, 3, SCHED_OK, "3");
+}
+
 static void test_no_memory_leaves_no_pool(void **state)
 {
     struct world *w = *state;
@@ -482,6 +520,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_limits_follow_changes_under_way, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_an_older_picture_comes_too_late, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_no_slot_and_nobody_to_end, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_no_slot_for_two_in_the_queue, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_no_slot_but_one_that_will_be_free, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_no_memory_leaves_no_pool, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_exit_restart_and_its_failure, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_timeout_after_the_response, set_up, tear_down),
