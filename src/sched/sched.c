@@ -401,6 +401,7 @@ static void on_tick(uv_timer_t *timer)
     struct sched *sched = timer->data;
 
     memory_sample(sched);
+    memory_enforce(sched);
     if (++sched->ticks % PRUNE_TICKS == 0)
         pictures_prune_logs(sched);
     if (sched->ticks % FORGET_TICKS == 0)

@@ -195,6 +195,8 @@ void memory_sample_env(struct env *env, bool force);
 /** Room for one more environment of this pool? Evicts the longest idle ones to make it. */
 bool memory_admit(struct pool *pool);
 void memory_sample(struct sched *sched);
+/** Evicts the longest idle ones while the last sample is close to the limit. */
+void memory_enforce(struct sched *sched);
 
 /* link.c */
 struct link *link_new(struct sched *sched, int socket);

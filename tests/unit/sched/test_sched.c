@@ -408,6 +408,55 @@ static void test_no_memory_leaves_no_pool(void **state)
     assert_null(w->sched->pools);
 }
 
+/* READY's descriptors: what all environments use. */
+static void send_memory_files(struct world *w, int fds[2])
+{
+    struct wire_message ready = { .type = WIRE_READY, .text = "{\"runtimes\":[]}" };
+
+    for (int i = 0; i < 2; i++)
+        fds[i] = openat(w->folder_fd, i == 0 ? "usage" : "stat", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    send_message(w, &ready, fds, 2);
+}
+
+static void write_memory(const int fds[2], unsigned usage_mb, unsigned file_mb)
+{
+    assert_int_equal(ftruncate(fds[0], 0), 0);
+    assert_int_equal(ftruncate(fds[1], 0), 0);
+    (void)lseek(fds[0], 0, SEEK_SET);
+    (void)lseek(fds[1], 0, SEEK_SET);
+    assert_true(dprintf(fds[0], "%llu\n", (unsigned long long)usage_mb << 20) > 0);
+    assert_true(dprintf(fds[1], "cache 1\ntotal_inactive_file %llu\ntotal_active_file 0\n",
+                        (unsigned long long)file_mb << 20) > 0);
+}
+
+static void wait_for_tick(struct world *w)
+{
+    unsigned before = w->sched->ticks;
+
+    for (int i = 0; i < TURNS && w->sched->ticks == before; i++)
+        turn(w);
+    assert_true(w->sched->ticks > before);
+}
+
+static void test_memory_in_use_ends_the_longest_idle(void **state)
+{
+    struct world *w = *state;
+    uint64_t id = make_warm(w);
+    int fds[2];
+
+    send_memory_files(w, fds);
+    write_memory(fds, 1020, 200); /* of 1024: file pages are no use */
+    wait_for_tick(w);
+    expect_silence(w);
+    write_memory(fds, 980, 0);
+    wait_for_tick(w);
+    assert_int_equal(expect_message(w, WIRE_KILL), id);
+    wait_for_tick(w);
+    expect_silence(w);
+    (void)close(fds[0]);
+    (void)close(fds[1]);
+}
+
 static void test_exit_restart_and_its_failure(void **state)
 {
     struct world *w = *state;
@@ -523,6 +572,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_no_slot_for_two_in_the_queue, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_no_slot_but_one_that_will_be_free, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_no_memory_leaves_no_pool, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_memory_in_use_ends_the_longest_idle, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_exit_restart_and_its_failure, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_timeout_after_the_response, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_an_update_ends_what_is_idle, set_up, tear_down),
