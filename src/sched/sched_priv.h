@@ -106,6 +106,7 @@ struct env {
     struct list dirty_node; /* in sched->dirty while log holds something */
     int log_fd, memory_usage_fd, memory_stat_fd, pidfd;
     uv_timer_t timer;
+    uint64_t rest_ms;              /* of the invocation's time when the timer stands for INIT's share of it */
     struct log_source *log_source; /* env_log.c; NULL when closed */
     struct temporary_key key;
     bool has_key, has_wrapper;

@@ -481,6 +481,43 @@ static void test_exit_restart_and_its_failure(void **state)
     assert_null(w->sched->pools);
 }
 
+/* The timer's end, now. */
+static void fire_timer(struct world *w)
+{
+    uv_timer_t *timer = &w->sched->envs->timer;
+    uv_timer_cb callback = timer->timer_cb;
+
+    assert_int_equal(uv_timer_stop(timer), 0);
+    callback(timer);
+    turn(w);
+}
+
+static uint64_t timer_due_ms(const struct world *w)
+{
+    return uv_timer_get_due_in(&w->sched->envs->timer);
+}
+
+static void test_a_long_init_inside_an_invocation_gets_its_share(void **state)
+{
+    struct world *w = *state;
+    uint64_t id = make_warm(w);
+
+    w->sched->pools->version->timeout_s = 60;
+    invoke(w);
+    simple(w, WIRE_EXITED, id);
+    invoke(w);
+    assert_int_equal(expect_message(w, WIRE_RESTART), id);
+    started(w, id);
+    assert_in_range(timer_due_ms(w), 9000, 10000);
+    expect_silence(w);
+    fire_timer(w);
+    assert_int_equal(expect_message(w, WIRE_CPU), id);
+    assert_int_equal(w->sched->envs->state, LIFE_REINIT);
+    assert_in_range(timer_due_ms(w), 49000, 50001);
+    fire_timer(w);
+    expect_answer(w, 2, SCHED_FUNCTION_ERROR, "timed out");
+}
+
 static void test_timeout_after_the_response(void **state)
 {
     struct world *w = *state;
@@ -574,6 +611,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_no_memory_leaves_no_pool, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_memory_in_use_ends_the_longest_idle, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_exit_restart_and_its_failure, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_long_init_inside_an_invocation_gets_its_share, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(test_timeout_after_the_response, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_an_update_ends_what_is_idle, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_old_credentials_end_the_environment, set_up, tear_down),
