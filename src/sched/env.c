@@ -485,6 +485,7 @@ static void step(struct env *env, enum life_event event)
 {
     enum life_state before = env->state;
     unsigned actions;
+    int restarted = 0;
 
     if (!life_step(&env->state, event, &actions)) {
         log_warn("environment %s: %s is not expected while %s, ignored", env->uuid, life_event_name(event),
@@ -499,7 +500,7 @@ static void step(struct env *env, enum life_event event)
         sched_withdraw(env);
     if (actions & LIFE_DO_RESTART) {
         close_process(env);
-        (void)send_start(env, WIRE_RESTART);
+        restarted = send_start(env, WIRE_RESTART);
     }
     if (actions & LIFE_DO_LIMIT_CPU)
         limit_cpu(env);
@@ -520,6 +521,10 @@ static void step(struct env *env, enum life_event event)
     if (actions & LIFE_DO_POOL) {
         env->idle_since_us = clock_us();
         sched_offer(env);
+    }
+    if (restarted < 0) {
+        failure_plain(&env->failure, "Sandbox.Failure", NULL, "The launcher cannot be reached");
+        step(env, LIFE_ON_FAILED);
     }
 }
 

@@ -481,6 +481,21 @@ static void test_exit_restart_and_its_failure(void **state)
     assert_null(w->sched->pools);
 }
 
+static void test_a_restart_that_cannot_be_asked_for(void **state)
+{
+    struct world *w = *state;
+    uint64_t id = make_warm(w);
+
+    invoke(w);
+    simple(w, WIRE_EXITED, id);
+    w->sched->pools->version->memory_mb = 1; /* no message may say so */
+    invoke(w);
+    expect_answer(w, 2, SCHED_UNAVAILABLE, "lost");
+    assert_int_equal(expect_message(w, WIRE_KILL), id);
+    simple(w, WIRE_GONE, id);
+    assert_null(w->sched->envs);
+}
+
 /* The timer's end, now. */
 static void fire_timer(struct world *w)
 {
@@ -611,6 +626,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_no_memory_leaves_no_pool, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_memory_in_use_ends_the_longest_idle, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_exit_restart_and_its_failure, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_restart_that_cannot_be_asked_for, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_long_init_inside_an_invocation_gets_its_share, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_timeout_after_the_response, set_up, tear_down),
