@@ -194,16 +194,39 @@ static void on_runtime_init_error(const struct runtime_result *result, void *ctx
 
 /* ---- actions ---- */
 
+static void on_timer(uv_timer_t *timer);
+
+static void arm(struct env *env, uint64_t ms)
+{
+    env->rest_ms = 0;
+    (void)uv_timer_start(&env->timer, on_timer, ms, 0);
+}
+
+static void limit_cpu(struct env *env)
+{
+    send_simple(env, WIRE_CPU, (uint64_t)version_of(env)->memory_mb * 1000 / VCPU_MB);
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     struct env *env = timer->data;
 
+    if (env->rest_ms > 0) {
+        limit_cpu(env);
+        arm(env, env->rest_ms);
+        return;
+    }
     step(env, env->state == LIFE_IDLE ? LIFE_ON_LINGER : LIFE_ON_TIMEOUT);
 }
 
-static void arm(struct env *env, uint64_t ms)
+/* The invocation's time. An INIT inside it has all processors for as long as one outside, no longer. */
+static void arm_invoke(struct env *env)
 {
-    (void)uv_timer_start(&env->timer, on_timer, ms, 0);
+    uint64_t whole = (uint64_t)version_of(env)->timeout_s * 1000 + LOOP_CLOCK_MS;
+    bool early = env->state == LIFE_RESTARTING && whole > INIT_TIMEOUT_MS;
+
+    arm(env, early ? INIT_TIMEOUT_MS : whole);
+    env->rest_ms = early ? whole - INIT_TIMEOUT_MS : 0;
 }
 
 static uint64_t linger_ms(const struct env *env)
@@ -469,7 +492,7 @@ static void act_on_timer(struct env *env, unsigned actions)
     if (actions & LIFE_DO_ARM_INIT)
         arm(env, INIT_TIMEOUT_MS);
     if (actions & LIFE_DO_ARM_INVOKE)
-        arm(env, (uint64_t)version_of(env)->timeout_s * 1000 + LOOP_CLOCK_MS);
+        arm_invoke(env);
     if (actions & LIFE_DO_ARM_LINGER)
         arm(env, linger_ms(env));
     if (actions & LIFE_DO_ARM_IDLE)
@@ -502,12 +525,12 @@ static void step(struct env *env, enum life_event event)
         sched_withdraw(env);
     if (actions & LIFE_DO_RESTART) {
         close_process(env);
-        (void)send_start(env, WIRE_RESTART, 0);
+        unreachable = send_start(env, WIRE_RESTART, 0) < 0;
     }
     if (actions & LIFE_DO_START)
         unreachable = send_start(env, WIRE_START, 0) < 0;
     if (actions & LIFE_DO_LIMIT_CPU)
-        send_simple(env, WIRE_CPU, (uint64_t)version_of(env)->memory_mb * 1000 / VCPU_MB);
+        limit_cpu(env);
     act_on_invocation(env, actions, before, event);
     act_on_timer(env, actions);
     if (actions & LIFE_DO_STOP)

@@ -15,6 +15,7 @@ enum {
     ENV_SAMPLE_US = 500000, /* memory.stat costs tens of microseconds */
     SCHED_SAMPLE_US = 50000,
     FIRST_ESTIMATE_BYTES = 32 << 20,
+    FULL_PERCENT = 95, /* of the limit: environments grow between two looks */
 };
 
 static bool read_text(int fd, char *text, size_t size)
@@ -94,6 +95,31 @@ static struct env *longest_idle(const struct sched *sched)
     return list_empty(&sched->lru) ? NULL : list_entry(sched->lru.next, struct env, lru_node);
 }
 
+static uint64_t bytes_of(const struct env *env)
+{
+    return env->memory_bytes ? env->memory_bytes : FIRST_ESTIMATE_BYTES;
+}
+
+void memory_enforce(struct sched *sched)
+{
+    uint64_t full = sched->config.max_memory_bytes / 100 * FULL_PERCENT, freed = 0;
+
+    if (sched->memory_used_bytes <= full)
+        return;
+    /* Those that are ending still show in the sample. */
+    for (const struct env *env = sched->envs; env; env = env->hh.next)
+        freed += env->state == LIFE_STOPPING ? bytes_of(env) : 0;
+    while (sched->memory_used_bytes > full + freed) {
+        struct env *env = longest_idle(sched);
+
+        if (!env)
+            return;
+        memory_sample_env(env, true);
+        freed += bytes_of(env);
+        env_evict(env);
+    }
+}
+
 bool memory_admit(struct pool *pool)
 {
     struct sched *sched = pool->sched;
@@ -109,7 +135,7 @@ bool memory_admit(struct pool *pool)
         env = longest_idle(sched);
         if (!env)
             return false;
-        freed += env->memory_bytes ? env->memory_bytes : FIRST_ESTIMATE_BYTES;
+        freed += bytes_of(env);
         env_evict(env);
     }
     /* What was just freed is still counted by the next reader. */

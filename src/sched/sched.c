@@ -265,22 +265,39 @@ void sched_env_started(struct env *env)
     env->sched->starting--;
 }
 
+/* The pool's environments that can come to the queue: on their way, or with an invocation that ends. */
+static unsigned coming(const struct pool *pool)
+{
+    unsigned count = 0;
+
+    for (const struct env *env = pool->sched->envs; env; env = env->hh.next) {
+        if (env->pool == pool &&
+            (env->state == LIFE_STARTING || env->state == LIFE_INIT || life_has_invocation(env->state)))
+            count++;
+    }
+    return count;
+}
+
+static void no_slot(struct pool *pool, const char *text)
+{
+    unsigned served;
+
+    if (!list_empty(&pool->sched->lru)) {
+        env_evict(list_entry(pool->sched->lru.next, struct env, lru_node));
+        grow(pool, true);
+        return;
+    }
+    served = coming(pool);
+    while (pool->queued > served)
+        refuse(pool->sched, dequeue(pool), "ConcurrentInvocationLimitExceeded", text);
+}
+
 void sched_start_failed(struct pool *pool, const struct failure *failure, uint32_t reason)
 {
-    struct env *oldest;
-
     if (pool->queued == 0)
         return;
     if (reason == WIRE_FAIL_NO_SLOT) {
-        if (!list_empty(&pool->sched->lru)) {
-            oldest = list_entry(pool->sched->lru.next, struct env, lru_node);
-            env_evict(oldest);
-            grow(pool, true);
-            return;
-        }
-        if (pool->envs > 1)
-            return; /* one of them will take the queue */
-        refuse(pool->sched, dequeue(pool), "ConcurrentInvocationLimitExceeded", failure->message);
+        no_slot(pool, failure->message);
         return;
     }
     refuse(pool->sched, dequeue(pool), NULL, failure->message);
@@ -315,13 +332,15 @@ void sched_env_released(struct env *env)
 {
     struct pool *pool = env->pool;
     struct sched *sched = env->sched;
+    /* The one for which there was no slot leaves none behind: trying again would only spin. */
+    bool left_room = env->failed_reason != WIRE_FAIL_NO_SLOT || coming(pool) == 0;
 
     HASH_DELETE(hh, sched->envs, env);
     buf_done(&env->log);
     buf_done(&env->tail);
     free(env);
     pool->envs--;
-    if (pool->queued > 0)
+    if (pool->queued > 0 && left_room)
         grow(pool, true);
     pool_free_if_unused(pool);
     sched_check_stopped(sched);
@@ -382,6 +401,7 @@ static void on_tick(uv_timer_t *timer)
     struct sched *sched = timer->data;
 
     memory_sample(sched);
+    memory_enforce(sched);
     templates_end_unused(sched);
     if (++sched->ticks % PRUNE_TICKS == 0)
         pictures_prune_logs(sched);

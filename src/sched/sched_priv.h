@@ -112,6 +112,7 @@ struct env {
     struct list dirty_node; /* in sched->dirty while log holds something */
     int log_fd, memory_usage_fd, memory_stat_fd, pidfd;
     uv_timer_t timer;
+    uint64_t rest_ms;              /* of the invocation's time when the timer stands for INIT's share of it */
     struct log_source *log_source; /* env_log.c; NULL when closed */
     struct temporary_key key;
     bool has_key, has_wrapper;
@@ -253,6 +254,8 @@ void memory_sample_env(struct env *env, bool force);
 /** Room for one more environment of this pool? Evicts the longest idle ones to make it. */
 bool memory_admit(struct pool *pool);
 void memory_sample(struct sched *sched);
+/** Evicts the longest idle ones while the last sample is close to the limit. */
+void memory_enforce(struct sched *sched);
 
 /* link.c */
 struct link *link_new(struct sched *sched, int socket);

@@ -428,6 +428,44 @@ static void test_no_slot_and_nobody_to_end(void **state)
     assert_null(w->sched->pools);
 }
 
+static void test_no_slot_for_two_in_the_queue(void **state)
+{
+    struct world *w = *state;
+    uint64_t first, second;
+
+    invoke(w);
+    invoke(w);
+    first = expect_message(w, WIRE_START);
+    second = expect_message(w, WIRE_START);
+    failed(w, first, WIRE_FAIL_NO_SLOT);
+    expect_answer(w, 0, SCHED_THROTTLED, "ConcurrentInvocationLimitExceeded");
+    failed(w, second, WIRE_FAIL_NO_SLOT);
+    expect_answer(w, 1, SCHED_THROTTLED, "ConcurrentInvocationLimitExceeded");
+    expect_silence(w);
+    assert_null(w->sched->pools);
+}
+
+static void test_no_slot_but_one_that_will_be_free(void **state)
+{
+    struct world *w = *state;
+
+    (void)make_warm(w);
+    invoke(w);
+    invoke(w);
+    invoke(w);
+    failed(w, expect_message(w, WIRE_START), WIRE_FAIL_NO_SLOT);
+    assert_int_equal(w->answers, 1);
+    failed(w, expect_message(w, WIRE_START), WIRE_FAIL_NO_SLOT);
+    assert_int_equal(w->answers, 2);
+    expect_answer(w, 1, SCHED_THROTTLED, "ConcurrentInvocationLimitExceeded");
+    expect_silence(w);
+    call(w, "POST", "invocation/request/response", "2");
+    call(w, "GET", "invocation/next", "");
+    expect_answer(w, 2, SCHED_OK, "2");
+    call(w, "POST", "invocation/request/response", "3");
+    expect_answer(w, 3, SCHED_OK, "3");
+}
+
 static void test_no_memory_leaves_no_pool(void **state)
 {
     struct world *w = *state;
@@ -437,6 +475,55 @@ static void test_no_memory_leaves_no_pool(void **state)
     expect_answer(w, 0, SCHED_THROTTLED, "ConcurrentInvocationLimitExceeded");
     expect_silence(w);
     assert_null(w->sched->pools);
+}
+
+/* READY's descriptors: what all environments use. */
+static void send_memory_files(struct world *w, int fds[2])
+{
+    struct wire_message ready = { .type = WIRE_READY, .text = "{\"runtimes\":[]}" };
+
+    for (int i = 0; i < 2; i++)
+        fds[i] = openat(w->folder_fd, i == 0 ? "usage" : "stat", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    send_message(w, &ready, fds, 2);
+}
+
+static void write_memory(const int fds[2], unsigned usage_mb, unsigned file_mb)
+{
+    assert_int_equal(ftruncate(fds[0], 0), 0);
+    assert_int_equal(ftruncate(fds[1], 0), 0);
+    (void)lseek(fds[0], 0, SEEK_SET);
+    (void)lseek(fds[1], 0, SEEK_SET);
+    assert_true(dprintf(fds[0], "%llu\n", (unsigned long long)usage_mb << 20) > 0);
+    assert_true(dprintf(fds[1], "cache 1\ntotal_inactive_file %llu\ntotal_active_file 0\n",
+                        (unsigned long long)file_mb << 20) > 0);
+}
+
+static void wait_for_tick(struct world *w)
+{
+    unsigned before = w->sched->ticks;
+
+    for (int i = 0; i < TURNS && w->sched->ticks == before; i++)
+        turn(w);
+    assert_true(w->sched->ticks > before);
+}
+
+static void test_memory_in_use_ends_the_longest_idle(void **state)
+{
+    struct world *w = *state;
+    uint64_t id = make_warm(w);
+    int fds[2];
+
+    send_memory_files(w, fds);
+    write_memory(fds, 1020, 200); /* of 1024: file pages are no use */
+    wait_for_tick(w);
+    expect_silence(w);
+    write_memory(fds, 980, 0);
+    wait_for_tick(w);
+    assert_int_equal(expect_message(w, WIRE_KILL), id);
+    wait_for_tick(w);
+    expect_silence(w);
+    (void)close(fds[0]);
+    (void)close(fds[1]);
 }
 
 static void test_exit_restart_and_its_failure(void **state)
@@ -461,6 +548,58 @@ static void test_exit_restart_and_its_failure(void **state)
     simple(w, WIRE_GONE, id);
     assert_null(w->sched->envs);
     assert_null(w->sched->pools);
+}
+
+static void test_a_restart_that_cannot_be_asked_for(void **state)
+{
+    struct world *w = *state;
+    uint64_t id = make_warm(w);
+
+    invoke(w);
+    simple(w, WIRE_EXITED, id);
+    w->sched->pools->version->memory_mb = 1; /* no message may say so */
+    invoke(w);
+    expect_answer(w, 2, SCHED_UNAVAILABLE, "lost");
+    assert_int_equal(expect_message(w, WIRE_KILL), id);
+    simple(w, WIRE_GONE, id);
+    assert_null(w->sched->envs);
+}
+
+/* The timer's end, now. */
+static void fire_timer(struct world *w)
+{
+    uv_timer_t *timer = &w->sched->envs->timer;
+    uv_timer_cb callback = timer->timer_cb;
+
+    assert_int_equal(uv_timer_stop(timer), 0);
+    callback(timer);
+    turn(w);
+}
+
+static uint64_t timer_due_ms(const struct world *w)
+{
+    return uv_timer_get_due_in(&w->sched->envs->timer);
+}
+
+static void test_a_long_init_inside_an_invocation_gets_its_share(void **state)
+{
+    struct world *w = *state;
+    uint64_t id = make_warm(w);
+
+    w->sched->pools->version->timeout_s = 60;
+    invoke(w);
+    simple(w, WIRE_EXITED, id);
+    invoke(w);
+    assert_int_equal(expect_message(w, WIRE_RESTART), id);
+    started(w, id);
+    assert_in_range(timer_due_ms(w), 9000, 10000);
+    expect_silence(w);
+    fire_timer(w);
+    assert_int_equal(expect_message(w, WIRE_CPU), id);
+    assert_int_equal(w->sched->envs->state, LIFE_REINIT);
+    assert_in_range(timer_due_ms(w), 49000, 50001);
+    fire_timer(w);
+    expect_answer(w, 2, SCHED_FUNCTION_ERROR, "timed out");
 }
 
 static void test_timeout_after_the_response(void **state)
@@ -1075,8 +1214,14 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_limits_follow_changes_under_way, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_an_older_picture_comes_too_late, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_no_slot_and_nobody_to_end, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_no_slot_for_two_in_the_queue, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_no_slot_but_one_that_will_be_free, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_no_memory_leaves_no_pool, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_memory_in_use_ends_the_longest_idle, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_exit_restart_and_its_failure, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_restart_that_cannot_be_asked_for, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_long_init_inside_an_invocation_gets_its_share, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(test_timeout_after_the_response, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_an_update_ends_what_is_idle, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_old_credentials_end_the_environment, set_up, tear_down),
