@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/mount.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -90,10 +91,19 @@ static int restrict_proc(struct init_step *step)
 
 /*
  * A function never needs namespaces of its own; without them a whole class of kernel bugs is out of reach.
- * The filter refuses them as well. Opened before /proc/sys becomes read-only, written after the last mount is
- * made: a mount in the making counts as a namespace.
+ * The filter refuses them as well. What a function may have of inotify is charged to the host's root, too,
+ * who made its user namespace and has 128 instances for itself and all environments (docs/sandbox.md).
+ * Opened before /proc/sys becomes read-only, written after the last mount is made: a mount in the making
+ * counts as a namespace.
  */
-static const char *const limits[] = { "user", "pid", "mnt", "net", "ipc", "uts", "cgroup", "time" };
+static const struct {
+    const char *name, *value;
+} limits[] = {
+    { "user_namespaces", "0" },    { "pid_namespaces", "0" },  { "mnt_namespaces", "0" },
+    { "net_namespaces", "0" },     { "ipc_namespaces", "0" },  { "uts_namespaces", "0" },
+    { "cgroup_namespaces", "0" },  { "time_namespaces", "0" }, { "inotify_instances", "16" },
+    { "inotify_watches", "1024" },
+};
 enum { LIMIT_COUNT = sizeof limits / sizeof *limits };
 
 static int open_limits(int fds[LIMIT_COUNT])
@@ -101,7 +111,7 @@ static int open_limits(int fds[LIMIT_COUNT])
     for (size_t i = 0; i < LIMIT_COUNT; i++) {
         char path[64];
 
-        (void)snprintf(path, sizeof path, "/proc/sys/user/max_%s_namespaces", limits[i]);
+        (void)snprintf(path, sizeof path, "/proc/sys/user/max_%s", limits[i].name);
         fds[i] = open(path, O_WRONLY | O_CLOEXEC);
         if (fds[i] < 0 && errno != ENOENT)
             return -errno;
@@ -112,7 +122,9 @@ static int open_limits(int fds[LIMIT_COUNT])
 static int write_limits(const int fds[LIMIT_COUNT])
 {
     for (size_t i = 0; i < LIMIT_COUNT; i++) {
-        if (fds[i] >= 0 && (write(fds[i], "0", 1) != 1 || close(fds[i]) < 0))
+        if (fds[i] < 0)
+            continue;
+        if (write(fds[i], limits[i].value, strlen(limits[i].value)) < 0 || close(fds[i]) < 0)
             return -errno;
     }
     return 0;
@@ -154,13 +166,13 @@ int init_build_root(struct init_step *step)
 
     if (r < 0)
         return r;
-    step->name = "namespace limits";
+    step->name = "limits of the user namespace";
     r = open_limits(fds);
     if (r == 0)
         r = restrict_proc(step);
     if (r < 0)
         return r;
-    step->name = "namespace limits";
+    step->name = "limits of the user namespace";
     return write_limits(fds);
 }
 

@@ -19,7 +19,9 @@
 enum { LAST_CAPABILITY = 63, CHILD_STACK_BYTES = 32 * 1024 };
 
 /* Recorded on AWS, except: NPROC there follows the memory size; CORE is 1, because that alone keeps the
- * kernel from starting the host's crash handler, which would look at a hostile process with root's rights. */
+ * kernel from starting the host's crash handler, which would look at a hostile process with root's rights.
+ * MSGQUEUE and SIGPENDING are counted for the host's root as well, who made the user namespace: one queue of
+ * the usual size, and as many signals as processes. */
 static const struct {
     int resource;
     struct rlimit limit;
@@ -29,7 +31,8 @@ static const struct {
     { RLIMIT_MEMLOCK, { 65536, 65536 } },
     { RLIMIT_STACK, { 8388608, RLIM_INFINITY } },
     { RLIMIT_CORE, { 1, 1 } },
-    { RLIMIT_MSGQUEUE, { 819200, 819200 } },
+    { RLIMIT_MSGQUEUE, { 102400, 102400 } },
+    { RLIMIT_SIGPENDING, { 1024, 1024 } },
     { RLIMIT_NICE, { 0, 0 } },
     { RLIMIT_RTPRIO, { 0, 0 } },
 };

@@ -58,8 +58,9 @@ static void raise_limit(int resource, rlim_t wanted)
 /* Sandboxes inherit what the launcher is not limited in: whoever started it must not decide over them. */
 static int raise_limits(struct err *err)
 {
-    static const int unlimited[] = { RLIMIT_AS,    RLIMIT_CPU,   RLIMIT_DATA,  RLIMIT_FSIZE,
-                                     RLIMIT_NPROC, RLIMIT_STACK, RLIMIT_LOCKS, RLIMIT_SIGPENDING };
+    static const int unlimited[] = { RLIMIT_AS,    RLIMIT_CPU,        RLIMIT_DATA,
+                                     RLIMIT_FSIZE, RLIMIT_NPROC,      RLIMIT_STACK,
+                                     RLIMIT_LOCKS, RLIMIT_SIGPENDING, RLIMIT_MSGQUEUE };
 
     for (size_t i = 0; i < sizeof unlimited / sizeof *unlimited; i++)
         raise_limit(unlimited[i], RLIM_INFINITY);

@@ -7,6 +7,7 @@
  *   f              forks without end                 u FLAGS   unshare()        o PATH    opens for writing
  *   p N            makes N files in /tmp             z         closes everything and sleeps
  *   l TEXT         writes a line to stdout           c HOST PORT  connects      s         status of all
+ *   i              makes inotify instances, then watches, then message queues, until each is refused
  *   e COMMAND      runs it in a shell and answers its output
  */
 #include <arpa/inet.h>
@@ -18,8 +19,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -93,6 +96,36 @@ static void make_files(long count)
         close(fd);
     }
     snprintf(answer, sizeof answer, "%ld", i);
+}
+
+static int make_watches(int inotify)
+{
+    char path[64];
+    int count = 0;
+
+    for (; count < 5000; count++) {
+        snprintf(path, sizeof path, "/tmp/w%d", count);
+        close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+        if (inotify_add_watch(inotify, path, IN_MODIFY) < 0)
+            break;
+    }
+    return count;
+}
+
+static void take_shared_counts(void)
+{
+    int first = inotify_init1(IN_CLOEXEC), instances = first >= 0, queues = 0, watches;
+    char name[32];
+
+    while (instances < 200 && inotify_init1(IN_CLOEXEC) >= 0)
+        instances++;
+    watches = make_watches(first);
+    for (; queues < 50; queues++) {
+        snprintf(name, sizeof name, "q%d", queues);
+        if (syscall(SYS_mq_open, name, O_CREAT | O_RDWR, 0600, NULL) < 0)
+            break;
+    }
+    snprintf(answer, sizeof answer, "%d %d %d", instances, watches, queues);
 }
 
 static void run_command(const char *command)
@@ -169,6 +202,9 @@ static void obey(char *line)
         break;
     case 'e':
         run_command(rest);
+        break;
+    case 'i':
+        take_shared_counts();
         break;
     case 's':
         describe();

@@ -129,6 +129,13 @@ def test_limits_are_those_recorded_on_aws(env):
     assert [line.split()[3:5] for line in limits.splitlines() if line.startswith("Max locked memory")] == [["65536", "65536"]]
 
 
+def test_what_is_counted_for_root_is_left_to_root(env):
+    assert env.ask("i") == "16 1024 1"
+    limits = env.ask("r /proc/self/limits")
+    assert [line.split()[3:5] for line in limits.splitlines() if line.startswith("Max pending signals")] == [["1024", "1024"]]
+    assert subprocess.run(["python3", "-c", "import ctypes; exit(ctypes.CDLL(None).inotify_init() < 0)"], check=False).returncode == 0
+
+
 def test_no_descriptor_leaks_into_the_function(env):
     assert sorted(env.ask("e ls /proc/$PPID/fd").split()) == ["0", "1", "2", "3", "4"]  # 3 is its connection, 4 the pipe from ls
 
