@@ -14,7 +14,7 @@ all: packages $(BUILD)/build.ninja
 
 help:
 	@echo 'make          build into build/ (installs missing packages when run as root)'
-	@echo 'make up       build, start Irori on $(LISTEN), deploy the example, call it twice'
+	@echo 'make up       build, start Irori on $(LISTEN), deploy the example, call it twice (SDK=no: without the AWS SDKs)'
 	@echo 'make down     stop it'
 	@echo 'make test     unit, fuzz corpora and end-to-end tests (as root)'
 	@echo 'make asan     the same with address and undefined behaviour sanitizers'

@@ -1,5 +1,5 @@
 #!/bin/sh
-# make up: from a checkout to the second, warm answer.
+# make up: from a checkout to the second, warm answer. SDK=no leaves out the AWS SDKs, which come over the network.
 set -eu
 cd "$(dirname "$0")/.."
 data=${DATA:-.irori}
@@ -17,17 +17,21 @@ say() { printf '\n\033[1m%s\033[0m\n' "$1"; }
 
 say "1. Packages and build"
 $run tools/packages.sh build run up
-make --no-print-directory all | tail -n 1
+built=$(make --no-print-directory all 2>&1) || { printf '%s\n' "$built" >&2; exit 1; }
+printf '%s\n' "$built" | tail -n 1
 
 say "2. Server"
 if curl -sf "$endpoint/health" >/dev/null 2>&1; then
     echo "already running on $listen"
 else
     mkdir -p "$data"
-    log=$(cd "$data" && pwd)/serve.log
+    folder=$(cd "$data" && pwd -P)
+    log=$folder/serve.log
+    # The folder belongs to the server without privileges: root does not write where a link of its own leads.
     # shellcheck disable=SC2016 # expanded by the inner shell
-    $run sh -c 'setsid "$0" serve --listen "$1" --data "$2" >>"$3" 2>&1 </dev/null & echo $! >"$2/serve.pid"' \
-        "$build/irori" "$listen" "$data" "$log"
+    $run sh -c 'for file in "$3" "$2/serve.pid"; do [ ! -L "$file" ] || rm -f "$file"; done
+        setsid "$0" serve --listen "$1" --data "$2" >>"$3" 2>&1 </dev/null & echo $! >"$2/serve.pid"' \
+        "$build/irori" "$listen" "$folder" "$log"
     i=0
     until curl -sf "$endpoint/health" >/dev/null 2>&1; do
         i=$((i + 1))
@@ -42,7 +46,12 @@ else
 fi
 
 say "3. AWS SDKs, as they are on AWS"
-$run "$build/irori" runtimes sdk --data "$data" || echo "(without them, functions that import an AWS SDK fail; try again with: irori runtimes sdk --data $data)"
+without="without them, functions that import an AWS SDK fail; install them with: irori runtimes sdk --data $data"
+if [ "${SDK:-yes}" = no ]; then
+    echo "left out (SDK=no): $without"
+else
+    $run "$build/irori" runtimes sdk --data "$data" || echo "($without)"
+fi
 
 say "4. The example function"
 deployed=$("$build/irori" deploy examples/warmstart --name warmstart --url --data "$data" --endpoint "$endpoint" --json)
@@ -50,17 +59,24 @@ url=$(printf '%s' "$deployed" | python3 -c 'import json,sys; print(json.load(sys
 # Not every machine resolves *.localhost, so curl is told.
 host=$(echo "$url" | sed 's,^http://\([^/:]*\).*,\1,')
 port=${listen##*:}
+# An environment of an earlier run may still be there: what the answer says decides on the text.
 call() {
-    curl -sS --resolve "$host:$port:127.0.0.1" -w '\n%{time_total}' "$url?message=$1" |
-        { IFS= read -r answer; IFS= read -r seconds || :; printf '   %-46s %s ms\n' "$answer" "$(awk "BEGIN { printf \"%.1f\", $seconds * 1000 }")"; }
+    curl -sS --resolve "$host:$port:127.0.0.1" -w '\n%{time_total}' "$url?message=$2" | {
+        IFS= read -r answer
+        IFS= read -r seconds || :
+        case $answer in
+        coldstart) why='cold: the environment is made' ;;
+        warmstart,*) why='warm: the environment remembers' ;;
+        *) echo "The function answered: $answer" >&2; exit 1 ;;
+        esac
+        printf '   %s (%s):\n   %-46s %s ms\n' "$1" "$why" "$answer" "$(awk "BEGIN { printf \"%.1f\", $seconds * 1000 }")"
+    }
 }
 echo "deployed: $url"
 
 say "5. Two calls"
-echo "   first (cold: the environment is made):"
-call hello
-echo "   second (warm: the environment remembers):"
-call again
+call first hello
+call second again
 
 say "What to try next"
 cat <<TEXT

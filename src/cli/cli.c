@@ -204,10 +204,11 @@ int cli_main(int argc, char **argv)
 {
     const char *no_colour = getenv("NO_COLOR");
     bool colour = !no_colour || no_colour[0] == '\0';
-    struct cli cli = { .terminal_err = isatty(STDERR_FILENO) == 1 };
+    struct cli cli = { .terminal_out = isatty(STDOUT_FILENO) == 1,
+                       .terminal_err = isatty(STDERR_FILENO) == 1 };
     int status;
 
-    cli.colour_out = colour && isatty(STDOUT_FILENO) == 1;
+    cli.colour_out = colour && cli.terminal_out;
     cli.colour_err = colour && cli.terminal_err;
     status = parse_and_run(&cli, argc - 1, argv + 1);
     cli.client = client_free(cli.client);

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include <cjson/cJSON.h>
 
@@ -21,7 +22,7 @@ struct cli {
     const char *endpoint, *data, *region; /* as given; NULL: not */
     bool json, help, version;
     bool colour_out, colour_err; /* a terminal, and not NO_COLOR */
-    bool terminal_err;
+    bool terminal_out, terminal_err;
     char hint[700];        /* the next step, printed below an error */
     struct client *client; /* made when first needed */
 };
@@ -54,6 +55,10 @@ int cli_fail(struct cli *cli, const struct err *err);
 void cli_hint(struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /** A line of progress on standard error, when that is a terminal. */
 void cli_note(const struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/** Prints a text that others wrote on stdout or stderr. Where that is a terminal, what could steer it is
+ * shown as '?', and a carriage return begins a line. */
+void cli_print_safe(const struct cli *cli, FILE *out, const char *text, size_t len);
 
 /** Prints JSON and a newline on standard output. Returns EXIT_OK, or EXIT_FAILED when it could not. */
 int cli_print_json(const cJSON *json);

@@ -130,7 +130,7 @@ static bool confirm(const struct words *words)
     (void)fprintf(stderr, "Delete ");
     for (size_t i = 0; i < words->count; i++)
         (void)fprintf(stderr, "%s%s", i > 0 ? ", " : "", words->list[i]);
-    (void)fprintf(stderr, " with all versions, aliases, logs and URLs? [y/N] ");
+    (void)fprintf(stderr, " with all versions, aliases and URLs? [y/N] ");
     return fgets(answer, sizeof answer, stdin) && (answer[0] == 'y' || answer[0] == 'Y');
 }
 

@@ -104,7 +104,7 @@ static void decode_log(const struct response *response, struct buf *out)
 }
 
 /* What a runtime puts below an error: Python's stackTrace, Node's trace. */
-static void print_trace(const cJSON *error)
+static void print_trace(const struct cli *cli, const cJSON *error)
 {
     const cJSON *trace = cJSON_GetObjectItemCaseSensitive(error, "stackTrace"), *line = NULL;
     bool first = true;
@@ -119,26 +119,29 @@ static void print_trace(const cJSON *error)
         first = false;
         if (!cJSON_IsString(line) || repeated)
             continue;
-        (void)fputs(line->valuestring, stderr);
+        cli_print_safe(cli, stderr, line->valuestring, strlen(line->valuestring));
         if (line->valuestring[0] == '\0' || line->valuestring[strlen(line->valuestring) - 1] != '\n')
             (void)fputc('\n', stderr);
     }
 }
 
-static void print_function_error(struct cli *cli, const struct response *response)
+static void print_function_error(const struct cli *cli, const struct response *response)
 {
     AUTO_JSON *json =
         response->body.data ? cJSON_ParseWithLength(response->body.data, response->body.len) : NULL;
     const char *type = json_text(json, "errorType", ""), *message = json_text(json, "errorMessage", NULL);
 
     if (!message) {
-        (void)fprintf(stderr, "%sThe function failed:%s %s\n", cli_colour(cli->colour_err, COLOUR_RED),
-                      cli_plain(cli->colour_err), response->body.data ? response->body.data : "");
-        return;
+        type = "";
+        message = response->body.data ? response->body.data : "";
     }
-    (void)fprintf(stderr, "%sThe function failed%s%s:%s %s\n", cli_colour(cli->colour_err, COLOUR_RED),
-                  type[0] != '\0' ? " with " : "", type, cli_plain(cli->colour_err), message);
-    print_trace(json);
+    (void)fprintf(stderr, "%sThe function failed%s", cli_colour(cli->colour_err, COLOUR_RED),
+                  type[0] != '\0' ? " with " : "");
+    cli_print_safe(cli, stderr, type, strlen(type));
+    (void)fprintf(stderr, ":%s ", cli_plain(cli->colour_err));
+    cli_print_safe(cli, stderr, message, strlen(message));
+    (void)fputc('\n', stderr);
+    print_trace(cli, json);
 }
 
 /* A payload that is no JSON (a function of its own runtime may answer anything) is shown as a string. */
@@ -161,6 +164,13 @@ static int print_json(const struct response *response, const char *log)
     return cli_print_json(json);
 }
 
+static void print_log(const struct cli *cli, const struct buf *log)
+{
+    (void)fputs(cli_colour(cli->colour_err, COLOUR_DIM), stderr);
+    cli_print_safe(cli, stderr, log->data, log->len);
+    (void)fprintf(stderr, "%s%s", cli_plain(cli->colour_err), log->data[log->len - 1] == '\n' ? "" : "\n");
+}
+
 static int print_response(struct cli *cli, const struct invoke *invoke, const struct response *response)
 {
     AUTO_BUF struct buf log = BUF_INIT(MAX_LOG_BYTES);
@@ -173,14 +183,13 @@ static int print_response(struct cli *cli, const struct invoke *invoke, const st
         return failed ? EXIT_FAILED : status;
     }
     if (invoke->tail && log.len > 0)
-        (void)fprintf(stderr, "%s%s%s%s", cli_colour(cli->colour_err, COLOUR_DIM), log.data,
-                      cli_plain(cli->colour_err), log.data[log.len - 1] == '\n' ? "" : "\n");
+        print_log(cli, &log);
     if (failed) {
         print_function_error(cli, response);
         return EXIT_FAILED;
     }
     if (response->body.len > 0)
-        (void)fwrite(response->body.data, 1, response->body.len, stdout);
+        cli_print_safe(cli, stdout, response->body.data, response->body.len);
     if (response->body.len == 0 || response->body.data[response->body.len - 1] != '\n')
         (void)fputc('\n', stdout);
     return status;

@@ -37,17 +37,16 @@ static int fetch(struct cli *cli, const struct logs_options *options, const char
     return client_call(cli, &request, ret_json, err);
 }
 
-/* Messages come from functions: what could steer a terminal is left out. '\r' is a line break inside an
- * event. */
-static void print_message(const char *text, bool terminal)
+/* '\r' is a line break inside an event. */
+static void print_message(const struct cli *cli, const char *text)
 {
-    for (; *text != '\0'; text++) {
-        unsigned char c = (unsigned char)*text;
-
-        if (c == '\r')
+    for (size_t len; *text != '\0'; text += len) {
+        len = strcspn(text, "\r");
+        cli_print_safe(cli, stdout, text, len);
+        if (text[len] == '\r') {
             (void)putchar('\n');
-        else if (!terminal || c >= 0x20 || c == '\t')
-            (void)putchar(c);
+            len++;
+        }
     }
     (void)putchar('\n');
 }
@@ -77,7 +76,7 @@ static void print_event(struct cli *cli, const struct logs_options *options, con
         (void)printf("%s%s%s ", cli_colour(cli->colour_out, COLOUR_DIM), time, cli_plain(cli->colour_out));
     }
     (void)fputs(cli_colour(dim, COLOUR_DIM), stdout);
-    print_message(message, cli->colour_out);
+    print_message(cli, message);
     (void)fputs(cli_plain(dim), stdout);
 }
 

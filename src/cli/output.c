@@ -44,13 +44,31 @@ void cli_note(const struct cli *cli, const char *format, ...)
     (void)fprintf(stderr, "%s\n", cli_plain(cli->colour_err));
 }
 
-/* Texts from the server may hold anything: what could steer a terminal is shown as '?'. */
-static void print_safe(const char *text)
+/* The length of the control character that text begins with; 0: it begins with another character. The upper
+ * ones (U+0080 to U+009F) are two bytes. */
+static size_t control_len(const char *text, size_t len)
 {
-    for (; *text != '\0'; text++) {
-        unsigned char c = (unsigned char)*text;
+    unsigned char first = (unsigned char)text[0], second = len > 1 ? (unsigned char)text[1] : 0;
 
-        (void)fputc((c < 0x20 && c != '\n' && c != '\t') || c == 0x7f ? '?' : c, stderr);
+    if (first == 0xc2 && second >= 0x80 && second <= 0x9f)
+        return 2;
+    return (first < 0x20 && first != '\n' && first != '\t') || first == 0x7f ? 1 : 0;
+}
+
+void cli_print_safe(const struct cli *cli, FILE *out, const char *text, size_t len)
+{
+    if (!(out == stderr ? cli->terminal_err : cli->terminal_out)) {
+        (void)fwrite(text, 1, len, out);
+        return;
+    }
+    for (size_t i = 0, control; i<len; i += control> 0 ? control : 1) {
+        control = control_len(text + i, len - i);
+        if (control == 0)
+            (void)fputc(text[i], out);
+        else if (text[i] != '\r')
+            (void)fputc('?', out);
+        else if (i + 1 == len || text[i + 1] != '\n')
+            (void)fputc('\n', out);
     }
 }
 
@@ -58,10 +76,10 @@ int cli_fail(struct cli *cli, const struct err *err)
 {
     (void)fflush(stdout);
     (void)fprintf(stderr, "%sirori:%s ", cli_colour(cli->colour_err, COLOUR_RED), cli_plain(cli->colour_err));
-    print_safe(err->text);
+    cli_print_safe(cli, stderr, err->text, strlen(err->text));
     (void)fputc('\n', stderr);
     if (cli->hint[0] != '\0') {
-        print_safe(cli->hint);
+        cli_print_safe(cli, stderr, cli->hint, strlen(cli->hint));
         (void)fputc('\n', stderr);
     }
     return EXIT_FAILED;

@@ -90,8 +90,8 @@ class Url:
 class Server:
     """start() and stop() may be called several times: the data folder stays until close()."""
 
-    def __init__(self, flags=(), started=True):
-        self.flags = list(flags)
+    def __init__(self, flags=(), started=True, program=IRORI):
+        self.flags, self.program = list(flags), program
         self.folder = Path(tempfile.mkdtemp(prefix="irori-e2e-"))
         self.data = self.folder / "closed" / "data"
         self.data.parent.mkdir(mode=0o700)
@@ -114,7 +114,7 @@ class Server:
     def start(self, seconds=30):
         with open(self.stderr, "ab") as log:
             self.process = subprocess.Popen(
-                [str(IRORI), "serve", "--listen", f"127.0.0.1:{self.port}", "--data", str(self.data), *self.flags],
+                [str(self.program), "serve", "--listen", f"127.0.0.1:{self.port}", "--data", str(self.data), *self.flags],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True)
         self.wait_ready(seconds)
         key, secret = aws.credentials(self.data)
