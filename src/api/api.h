@@ -69,6 +69,8 @@ struct api *api_free(struct api *api);
 bool api_is_route(const char *method, const char *path, size_t path_len);
 /** Body limit for a path: 70167211 for code uploads, 1 MiB otherwise. */
 size_t api_body_limit(const char *method, size_t method_len, const char *path, size_t path_len);
+/** The operation's name, "CreateFunction"; NULL when there is none. Static storage. */
+const char *api_operation(const char *method, size_t method_len, const char *path, size_t path_len);
 /** Always fills ret_response (also on errors: it is then the error). The caller frees body and file_fd. */
 void api_handle(struct api *api, const struct api_request *request, struct api_response *ret_response);
 

@@ -168,13 +168,27 @@ bool api_is_route(const char *method, const char *path, size_t path_len)
     return !invoke && (is_dated(path, path_len) || path_matches("/_irori/code/{}", path, path_len, NULL));
 }
 
-size_t api_body_limit(const char *method, size_t method_len, const char *path, size_t path_len)
+static const struct route *find_route(const char *method, size_t method_len, const char *path,
+                                      size_t path_len)
 {
     for (size_t i = 0; i < route_count; i++) {
-        if ((routes[i].flags & ROUTE_UPLOAD) && strlen(routes[i].method) == method_len &&
-            memcmp(routes[i].method, method, method_len) == 0 &&
+        if (strlen(routes[i].method) == method_len && memcmp(routes[i].method, method, method_len) == 0 &&
             path_matches(routes[i].path, path, path_len, NULL))
-            return UPLOAD_MAX_BYTES;
+            return &routes[i];
     }
-    return BODY_MAX_BYTES;
+    return NULL;
+}
+
+size_t api_body_limit(const char *method, size_t method_len, const char *path, size_t path_len)
+{
+    const struct route *route = find_route(method, method_len, path, path_len);
+
+    return route && (route->flags & ROUTE_UPLOAD) ? UPLOAD_MAX_BYTES : BODY_MAX_BYTES;
+}
+
+const char *api_operation(const char *method, size_t method_len, const char *path, size_t path_len)
+{
+    const struct route *route = find_route(method, method_len, path, path_len);
+
+    return route ? route->operation : NULL;
 }

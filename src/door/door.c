@@ -43,7 +43,7 @@ static void on_too_large(struct http_exchange *x, void *ctx)
     const struct http_request *request = http_exchange_request(x);
     struct http_slice first, second;
     char request_id[UUID_BYTES], headers[256], body[160];
-    const char *operation = "CreateFunction";
+    const char *operation;
     size_t limit = body_limit(x, ctx);
     int size, len;
 
@@ -55,13 +55,12 @@ static void on_too_large(struct http_exchange *x, void *ctx)
     if (url_is_route(request, &first, &second)) {
         len = snprintf(body, sizeof body, "{\"message\":\"Request Entity Too Large\"}");
     } else {
-        if (invoke_is_route(request, &first))
-            operation = "InvokeFunction";
-        else if (http_slice_equal(request->method, "PUT"))
-            operation = "UpdateFunctionCode";
+        operation = invoke_is_route(request, &first) ? "InvokeFunction"
+                                                     : api_operation(request->method.at, request->method.len,
+                                                                     request->path.at, request->path.len);
         len = snprintf(body, sizeof body,
                        "{\"message\":\"Request must be smaller than %zu bytes for the %s operation\"}", limit,
-                       operation);
+                       operation ? operation : "unknown");
     }
     http_reply_close(x, 413, headers, (size_t)size, body, (size_t)len);
 }

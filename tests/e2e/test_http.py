@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from harness import build, rawhttp
+from harness import aws, build, rawhttp
 from harness.rawhttp import Connection, render
 
 
@@ -133,6 +133,20 @@ def test_oversized_bodies(url):
         except ConnectionResetError:
             pass
     still_well(url)
+
+
+@pytest.mark.parametrize("method,path,operation", [
+    ("PUT", "/2015-03-31/functions/x/configuration", "UpdateFunctionConfiguration"),
+    ("POST", "/2015-03-31/functions/x/aliases", "CreateAlias"),
+    ("POST", "/2015-03-31/functions/x/invocations", "InvokeFunction")])
+def test_an_oversized_body_names_its_operation(server, method, path, operation):
+    _, headers = aws.signed(method, server.endpoint + path, server.key, server.secret, b"")
+    with Connection(server.port) as connection:
+        connection.send(render(method, path, f"127.0.0.1:{server.port}",
+                               {**{k: v for k, v in headers.items() if k.lower() not in ("host", "content-length")},
+                                "Content-Length": "7000000"}))
+        answer = connection.read()
+    assert answer.status == 413 and f" bytes for the {operation} operation" in answer.body.decode()
 
 
 def test_medium_headers_are_served(url):

@@ -363,6 +363,10 @@ static void limits_of_bodies_depend_on_the_path(void **state)
     assert_int_equal(api_body_limit("POST", 4, FN "/", strlen(FN) + 1), 70167211);
     assert_int_equal(api_body_limit("PUT", 3, FN "/x/code", strlen(FN "/x/code")), 70167211);
     assert_int_equal(api_body_limit("GET", 3, FN, strlen(FN)), 1048576);
+    assert_string_equal(api_operation("PUT", 3, FN "/x/configuration", strlen(FN "/x/configuration")),
+                        "UpdateFunctionConfiguration");
+    assert_string_equal(api_operation("POST", 4, FN, strlen(FN)), "CreateFunction");
+    assert_null(api_operation("PATCH", 5, FN, strlen(FN)));
     assert_false(api_is_route("POST", FN "/x/invocations", strlen(FN "/x/invocations")));
     assert_true(api_is_route("GET", "/_irori/code/ab", 15));
     assert_false(api_is_route("GET", "/health", 7));
