@@ -236,9 +236,6 @@ static void arm_idle(struct env *env, bool down)
 
 static void close_process(struct env *env)
 {
-    env_log_drain(env);
-    env_log_end_line(env);
-    env_log_flush(env);
     env_log_close(env);
     env->api = runtime_api_free(env->api);
     close_fd(&env->pidfd);

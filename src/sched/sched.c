@@ -416,6 +416,7 @@ void sched_flush_logs(struct sched *sched)
 static void on_flush(uv_timer_t *timer)
 {
     sched_flush_logs(timer->data);
+    env_log_resume(timer->data);
 }
 
 void sched_flush_soon(struct sched *sched)
@@ -437,6 +438,7 @@ struct sched *sched_new(const struct sched_config *config)
     sched->memory_usage_fd = sched->memory_stat_fd = -1;
     list_init(&sched->lru);
     list_init(&sched->dirty);
+    list_init(&sched->paused);
     (void)uv_timer_init(config->loop, &sched->tick);
     (void)uv_timer_init(config->loop, &sched->flush);
     sched->tick.data = sched->flush.data = sched;

@@ -132,6 +132,7 @@ struct sched {
     struct env *envs; /* by id */
     struct list lru;  /* env->lru_node; the longest idle first */
     struct list dirty;
+    struct list paused; /* env_log.c: what has written too much for now */
     uint64_t next_env_id;
     unsigned in_flight; /* all of them */
     unsigned in_flight_unreserved, unreserved_limit;
@@ -148,7 +149,7 @@ struct sched {
     void *stopped_ctx;
     uv_timer_t tick; /* memory, deleted functions */
     unsigned ticks;
-    uv_timer_t flush; /* of logs, while dirty is not empty */
+    uv_timer_t flush; /* of logs, while dirty or paused is not empty */
     struct awake awake;
     unsigned open_handles;
 };
@@ -184,9 +185,10 @@ void env_lost(struct env *env);
 
 /* env_log.c */
 int env_log_open(struct env *env, int fd); /* takes fd */
-void env_log_close(struct env *env);
-void env_log_drain(struct env *env);    /* what the processes have written up to now */
-void env_log_end_line(struct env *env); /* closes an unfinished line */
+void env_log_close(struct env *env);       /* after what is left to read */
+void env_log_drain(struct env *env); /* what the processes have written up to now, unless it is a flood */
+void env_log_resume(struct sched *sched); /* some time has passed */
+void env_log_end_line(struct env *env);   /* closes an unfinished line */
 void env_log_flush(struct env *env);
 struct buf *env_log_platform(struct env *env); /* to append platform lines to; env_log_written() afterwards */
 void env_log_written(struct env *env, size_t from);

@@ -42,6 +42,7 @@ struct world {
     enum sched_outcome outcomes[ANSWERS_MAX];
     char bodies[ANSWERS_MAX][128];
     int runtime; /* a connection to the Runtime API */
+    int output;  /* the runtime's stdout */
 };
 
 /* ---- the world ---- */
@@ -183,12 +184,12 @@ static int set_up(void **state)
     assert_int_equal(credentials_open(w->folder_fd, "credentials", "000000000000", "us-east-1", (unsigned)-1,
                                       (unsigned)-1, &w->credentials, &err),
                      0);
-    w->logs = logs_new(w->folder_fd, 1 << 20, 1 << 20);
+    w->logs = logs_new(w->folder_fd, 1 << 22, 1 << 22);
     assert_int_equal(uv_loop_init(&w->loop), 0);
     config.credentials = w->credentials;
     config.logs = w->logs;
     w->sched = sched_new(&config);
-    w->launcher = w->runtime = -1;
+    w->launcher = w->runtime = w->output = -1;
     put(w, -1, "first", false);
     connect_launcher(w);
     *state = w;
@@ -212,6 +213,8 @@ static int tear_down(void **state)
     (void)close(w->launcher); /* ends what still waits for its GONE */
     if (w->runtime >= 0)
         (void)close(w->runtime);
+    if (w->output >= 0)
+        (void)close(w->output);
     for (int i = 0; i < TURNS && !w->stopped; i++)
         (void)uv_run(&w->loop, UV_RUN_NOWAIT);
     assert_true(w->stopped);
@@ -251,8 +254,10 @@ static void started(struct world *w, uint64_t id)
     send_message(w, &message, fds, 5);
     (void)close(listener);
     (void)close(log[0]);
-    (void)close(log[1]);
     (void)close(file);
+    if (w->output >= 0)
+        (void)close(w->output);
+    w->output = log[1];
     if (w->runtime >= 0)
         (void)close(w->runtime);
     w->runtime = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -550,6 +555,91 @@ static void test_timeout_after_the_response(void **state)
     assert_int_equal(expect_message(w, WIRE_STOP), id);
 }
 
+static void print_lines(struct world *w, size_t lines)
+{
+    for (size_t i = 0; i < lines; i++)
+        assert_int_equal(write(w->output, "x\n", 2), 2);
+}
+
+/* The log as it is in the file. */
+static char *read_log(struct world *w)
+{
+    enum { MAX = 1 << 22 };
+    char *text = calloc(1, MAX);
+    int fd = openat(w->folder_fd, "fn/0000000000000000.log", O_RDONLY | O_CLOEXEC);
+    ssize_t len = read(fd, text, MAX - 1);
+
+    assert_true(len >= 0);
+    (void)close(fd);
+    return text;
+}
+
+static size_t count_printed(struct world *w)
+{
+    char *text, *at;
+    size_t count = 0;
+
+    sched_flush_logs(w->sched);
+    text = read_log(w);
+    for (at = text; (at = strstr(at, "\tx\n")); at++)
+        count++;
+    free(text);
+    return count;
+}
+
+static void wait_for_printed(struct world *w, size_t lines)
+{
+    for (int i = 0; i < TURNS / 10 && count_printed(w) < lines; i++)
+        turn(w);
+    assert_int_equal(count_printed(w), lines);
+}
+
+static void test_a_flood_of_lines_is_read_bit_by_bit(void **state)
+{
+    struct world *w = *state;
+
+    (void)make_warm(w);
+    print_lines(w, 10000);
+    (void)uv_run(&w->loop, UV_RUN_NOWAIT);
+    assert_in_range(count_printed(w), 1, 4096);
+    wait_for_printed(w, 10000);
+    print_lines(w, 1); /* it is still read */
+    wait_for_printed(w, 10001);
+}
+
+static void test_output_stands_before_the_end(void **state)
+{
+    struct world *w = *state;
+    char *text, *end, *line;
+
+    (void)make_warm(w);
+    invoke(w);
+    print_lines(w, 6000);
+    call(w, "POST", "invocation/request/response", "2");
+    call(w, "GET", "invocation/next", "");
+    assert_int_equal(count_printed(w), 6000);
+    text = read_log(w);
+    end = strstr(strstr(text, "\tx\n"), "\tEND ");
+    assert_non_null(end);
+    line = strstr(end, "\tx\n");
+    free(text);
+    assert_null(line);
+}
+
+static void test_output_of_an_ended_process_is_kept(void **state)
+{
+    struct world *w = *state;
+    uint64_t id = make_warm(w);
+
+    invoke(w);
+    print_lines(w, 30000);
+    simple(w, WIRE_EXITED, id);
+    assert_true(count_printed(w) < 30000);
+    invoke(w);
+    assert_int_equal(expect_message(w, WIRE_RESTART), id);
+    assert_int_equal(count_printed(w), 30000);
+}
+
 static void test_an_update_ends_what_is_idle(void **state)
 {
     struct world *w = *state;
@@ -630,6 +720,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_long_init_inside_an_invocation_gets_its_share, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_timeout_after_the_response, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_flood_of_lines_is_read_bit_by_bit, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_output_stands_before_the_end, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_output_of_an_ended_process_is_kept, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_an_update_ends_what_is_idle, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_old_credentials_end_the_environment, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_lost_launcher, set_up, tear_down),
