@@ -364,6 +364,22 @@ static void enqueue(struct pool *pool, struct invocation *invocation)
     grow(pool, true);
 }
 
+void sched_requeue(struct pool *pool, struct fn_version *version)
+{
+    while (pool->queued > 0) {
+        struct pool *to = pool_of(pool->sched, version);
+        struct invocation *invocation;
+
+        if (!to)
+            break;
+        invocation = dequeue(pool);
+        (void)fn_version_unref(invocation->version);
+        invocation->version = fn_version_ref(version);
+        enqueue(to, invocation);
+    }
+    pool_free_if_unused(pool);
+}
+
 void sched_invoke(struct sched *sched, const struct sched_request *request, sched_done_fn done, void *ctx)
 {
     struct entry *entry = NULL;

@@ -159,6 +159,8 @@ void sched_offer(struct env *env);       /* it can take an invocation: gives it 
 void sched_withdraw(struct env *env);    /* takes it out of the idle lists */
 void sched_env_started(struct env *env); /* STARTING or INIT is over, well or badly */
 void sched_start_failed(struct pool *pool, const struct failure *failure, uint32_t reason);
+/** Those who wait get this version of the same function instead, which is what they asked for by now. */
+void sched_requeue(struct pool *pool, struct fn_version *version);
 void sched_env_released(struct env *env); /* dead, and its handles closed */
 void sched_answer(struct sched *sched, struct invocation *invocation, const struct sched_result *result);
 struct invocation *sched_invocation_free(struct sched *sched, struct invocation *invocation);

@@ -651,6 +651,36 @@ static void test_an_update_ends_what_is_idle(void **state)
     assert_null(w->sched->pools);
 }
 
+static void test_an_update_takes_the_queue_along(void **state)
+{
+    struct world *w = *state;
+    uint64_t id = make_warm(w), old, fresh;
+
+    invoke(w);
+    invoke(w);
+    old = expect_message(w, WIRE_START);
+    put(w, -1, "second", false);
+    fresh = expect_message(w, WIRE_START);
+    call(w, "POST", "invocation/request/response", "2");
+    call(w, "GET", "invocation/next", "");
+    expect_answer(w, 1, SCHED_OK, "2");
+    assert_int_equal(expect_message(w, WIRE_KILL), id); /* it is idle, and nobody waits for it */
+    simple(w, WIRE_GONE, id);
+    started(w, old);
+    call(w, "GET", "invocation/next", "");
+    assert_int_equal(expect_message(w, WIRE_CPU), old);
+    assert_int_equal(expect_message(w, WIRE_KILL), old);
+    simple(w, WIRE_GONE, old);
+    assert_int_equal(w->answers, 2);
+    started(w, fresh);
+    call(w, "GET", "invocation/next", "");
+    call(w, "POST", "invocation/request/response", "new");
+    expect_answer(w, 2, SCHED_OK, "new");
+    assert_ptr_equal(w->sched->envs->invocation->version, sched_find_function(w->sched, "fn", 2)->latest);
+    assert_string_equal(w->sched->envs->invocation->invoked_arn,
+                        "arn:aws:lambda:us-east-1:000000000000:function:fn");
+}
+
 static void test_old_credentials_end_the_environment(void **state)
 {
     struct world *w = *state;
@@ -724,6 +754,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_output_stands_before_the_end, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_output_of_an_ended_process_is_kept, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_an_update_ends_what_is_idle, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_an_update_takes_the_queue_along, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_old_credentials_end_the_environment, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_lost_launcher, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_stop_with_all_under_way, set_up, tear_down),
