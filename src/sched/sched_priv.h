@@ -104,7 +104,7 @@ struct env {
     struct buf log;         /* whole lines not yet written, and the tail of an unfinished one */
     struct buf tail;        /* this invocation's lines, with want_log_tail */
     struct list dirty_node; /* in sched->dirty while log holds something */
-    int log_fd, memory_usage_fd, memory_stat_fd, pidfd;
+    int log_fd, memory_usage_fd, memory_stat_fd, memory_peak_fd, pidfd;
     uv_timer_t timer;
     uint64_t rest_ms;              /* of the invocation's time when the timer stands for INIT's share of it */
     struct log_source *log_source; /* env_log.c; NULL when closed */
@@ -115,6 +115,7 @@ struct env {
     uint64_t init_us; /* of a successful INIT that no REPORT has shown yet */
     uint64_t requests;
     uint64_t memory_bytes, max_memory_bytes, memory_read_us;
+    uint64_t memory_peak_bytes; /* file pages included, as of the last sample */
     /* The failure that the event being handled stands for. */
     struct failure failure;
     const struct runtime_result *init_error; /* during that event only */
@@ -196,6 +197,9 @@ struct buf *env_log_platform(struct env *env); /* to append platform lines to; e
 void env_log_written(struct env *env, size_t from);
 
 /* memory.c */
+/** The largest use without file pages, as far as can be told: the kernel's peak counts them, too. */
+uint64_t memory_peak(uint64_t sampled, uint64_t peak, uint64_t file_now, uint64_t limit);
+/** Not more often than twice a second, unless forced or when the peak has risen. */
 void memory_sample_env(struct env *env, bool force);
 /** Room for one more environment of this pool? Evicts the longest idle ones to make it. */
 bool memory_admit(struct pool *pool);

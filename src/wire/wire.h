@@ -56,6 +56,8 @@ enum wire_started_fd {
     WIRE_FD_PIDFD,        /* of the runtime's pid namespace init */
     WIRE_FD_MEMORY_USAGE, /* one decimal number of bytes, page cache included; pread() it */
     WIRE_FD_MEMORY_STAT,  /* memory.stat of the cgroup */
+    WIRE_FD_MEMORY_PEAK,  /* largest use so far, one decimal number; -1 where the kernel has none: then it is
+                             /dev/null */
     WIRE_FD_CONNECTION,   /* only with WIRE_PARKED */
 };
 enum wire_failure {

@@ -43,6 +43,7 @@ struct world {
     char bodies[ANSWERS_MAX][128];
     int runtime; /* a connection to the Runtime API */
     int output;  /* the runtime's stdout */
+    int peak;    /* the environment's memory peak, as a file; -1: the launcher sends none */
 };
 
 /* ---- the world ---- */
@@ -189,7 +190,7 @@ static int set_up(void **state)
     config.credentials = w->credentials;
     config.logs = w->logs;
     w->sched = sched_new(&config);
-    w->launcher = w->runtime = w->output = -1;
+    w->launcher = w->runtime = w->output = w->peak = -1;
     put(w, -1, "first", false);
     connect_launcher(w);
     *state = w;
@@ -242,7 +243,7 @@ static void started(struct world *w, uint64_t id)
     socklen_t len = sizeof address;
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     int log[2], file = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    int fds[5];
+    int fds[WIRE_FD_MEMORY_PEAK + 1];
 
     assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof address), 0);
     assert_int_equal(listen(listener, 4), 0);
@@ -251,7 +252,8 @@ static void started(struct world *w, uint64_t id)
     fds[WIRE_FD_LISTENER] = listener;
     fds[WIRE_FD_LOG] = log[0];
     fds[WIRE_FD_PIDFD] = fds[WIRE_FD_MEMORY_USAGE] = fds[WIRE_FD_MEMORY_STAT] = file;
-    send_message(w, &message, fds, 5);
+    fds[WIRE_FD_MEMORY_PEAK] = w->peak;
+    send_message(w, &message, fds, w->peak >= 0 ? WIRE_FD_MEMORY_PEAK + 1 : WIRE_FD_MEMORY_PEAK);
     (void)close(listener);
     (void)close(log[0]);
     (void)close(file);
@@ -594,6 +596,45 @@ static void wait_for_printed(struct world *w, size_t lines)
     assert_int_equal(count_printed(w), lines);
 }
 
+static void test_the_largest_use_is_no_file_page_and_within_the_limit(void **state)
+{
+    (void)state;
+    assert_int_equal(memory_peak(10, 100, 30, 1000), 70);
+    assert_int_equal(memory_peak(80, 100, 30, 1000), 80);
+    assert_int_equal(memory_peak(10, 100, 30, 50), 50);
+    assert_int_equal(memory_peak(10, 20, 30, 1000), 10);
+    assert_int_equal(memory_peak(10, 0, 0, 1000), 10);
+}
+
+static void expect_max_memory(struct world *w, const char *text)
+{
+    char *log;
+
+    sched_flush_logs(w->sched);
+    log = read_log(w);
+    assert_non_null(strstr(log, text));
+    free(log);
+}
+
+static void test_report_shows_a_use_between_two_samples(void **state)
+{
+    struct world *w = *state;
+
+    w->peak = openat(w->folder_fd, "peak", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(dprintf(w->peak, "%d\n", 33 << 20) > 0);
+    (void)make_warm(w);
+    expect_max_memory(w, "Max Memory Used: 33 MB");
+    invoke(w);
+    call(w, "POST", "invocation/request/response", "2");
+    call(w, "GET", "invocation/next", "");
+    assert_int_equal(pwrite(w->peak, "91000000\n", 9, 0), 9);
+    invoke(w);
+    call(w, "POST", "invocation/request/response", "3");
+    call(w, "GET", "invocation/next", "");
+    expect_max_memory(w, "Max Memory Used: 87 MB");
+    (void)close(w->peak);
+}
+
 static void test_a_flood_of_lines_is_read_bit_by_bit(void **state)
 {
     struct world *w = *state;
@@ -750,6 +791,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_long_init_inside_an_invocation_gets_its_share, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_timeout_after_the_response, set_up, tear_down),
+        cmocka_unit_test(test_the_largest_use_is_no_file_page_and_within_the_limit),
+        cmocka_unit_test_setup_teardown(test_report_shows_a_use_between_two_samples, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_flood_of_lines_is_read_bit_by_bit, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_output_stands_before_the_end, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_output_of_an_ended_process_is_kept, set_up, tear_down),
