@@ -104,17 +104,17 @@ static void expect_silence(struct world *w)
     assert_int_equal(recv(w->launcher, &byte, 1, MSG_PEEK | MSG_DONTWAIT), -1);
 }
 
-static void put(struct world *w, int reserved, const char *config_id, bool deleted)
+static void put_function(struct world *w, const char *name, int reserved, const char *config_id, bool deleted)
 {
     struct function *function = function_new();
     struct fn_version *version = fn_version_new();
 
     function->sequence = ++w->sequence;
-    function->name = strdup("fn");
+    function->name = strdup(name);
     function->arn = strdup("arn:aws:lambda:us-east-1:000000000000:function:fn");
     function->reserved_concurrency = reserved;
     function->deleted = deleted;
-    version->function_name = strdup("fn");
+    version->function_name = strdup(name);
     version->version = strdup("$LATEST");
     version->runtime = strdup("provided.al2023");
     version->handler = strdup("h");
@@ -132,6 +132,11 @@ static void put(struct world *w, int reserved, const char *config_id, bool delet
     sched_put_function(w->sched, function);
 }
 
+static void put(struct world *w, int reserved, const char *config_id, bool deleted)
+{
+    put_function(w, "fn", reserved, config_id, deleted);
+}
+
 static void on_done(const struct sched_result *result, void *ctx)
 {
     struct world *w = ctx;
@@ -144,9 +149,9 @@ static void on_done(const struct sched_result *result, void *ctx)
     w->answers++;
 }
 
-static void invoke(struct world *w)
+static void invoke_function(struct world *w, const char *name)
 {
-    const struct function *function = sched_find_function(w->sched, "fn", 2);
+    const struct function *function = sched_find_function(w->sched, name, strlen(name));
     struct blob *event = blob_new("{}", 2);
     struct sched_request request = { .function = function,
                                      .version = function->latest,
@@ -157,6 +162,11 @@ static void invoke(struct world *w)
 
     sched_invoke(w->sched, &request, on_done, w);
     (void)blob_unref(event);
+}
+
+static void invoke(struct world *w)
+{
+    invoke_function(w, "fn");
 }
 
 static void expect_answer(const struct world *w, unsigned at, enum sched_outcome outcome, const char *text)
@@ -339,6 +349,77 @@ static void test_limits_follow_changes_under_way(void **state)
     assert_int_equal(w->sched->starting, 0);
     assert_null(w->sched->pools);
     assert_null(w->sched->envs);
+}
+
+static void test_reserved_concurrency_is_taken_from_the_account(void **state)
+{
+    struct world *w = *state;
+
+    put(w, 2, "first", false);
+    put_function(w, "other", -1, "other", false);
+    invoke_function(w, "other");
+    assert_int_equal(w->answers, 0);
+    invoke_function(w, "other"); /* of three, two are another one's, who does not use them */
+    expect_answer(w, 0, SCHED_THROTTLED, "ConcurrentInvocationLimitExceeded");
+    invoke(w);
+    invoke(w);
+    assert_int_equal(w->answers, 1);
+    invoke(w);
+    expect_answer(w, 1, SCHED_THROTTLED, "ReservedFunctionConcurrentInvocationLimitExceeded");
+}
+
+static void test_whichever_environment_is_ready_first_serves(void **state)
+{
+    struct world *w = *state;
+    uint64_t cold;
+
+    (void)make_warm(w);
+    invoke(w);
+    invoke(w);
+    cold = expect_message(w, WIRE_START);
+    call(w, "POST", "invocation/request/response", "2");
+    call(w, "GET", "invocation/next", "");
+    call(w, "POST", "invocation/request/response", "3");
+    expect_answer(w, 2, SCHED_OK, "3");
+    started(w, cold);
+    call(w, "GET", "invocation/next", "");
+    assert_int_equal(expect_message(w, WIRE_CPU), cold);
+    expect_silence(w); /* it waits for the next one */
+}
+
+static void test_one_that_is_about_to_be_free_is_waited_for(void **state)
+{
+    struct world *w = *state;
+    uv_timer_t *grace;
+
+    (void)make_warm(w);
+    invoke(w);
+    call(w, "POST", "invocation/request/response", "2");
+    invoke(w);
+    grace = &w->sched->pools->grace;
+    assert_true(uv_is_active((uv_handle_t *)grace));
+    (void)uv_timer_start(grace, grace->timer_cb, 1000, 0); /* however slow this machine is */
+    call(w, "GET", "invocation/next", "");
+    expect_silence(w);
+    call(w, "POST", "invocation/request/response", "3");
+    expect_answer(w, 2, SCHED_OK, "3");
+    assert_int_equal(w->sched->pools->responded, 1);
+}
+
+static void test_but_not_for_long(void **state)
+{
+    struct world *w = *state;
+    char byte;
+
+    (void)make_warm(w);
+    invoke(w);
+    call(w, "POST", "invocation/request/response", "2");
+    uv_update_time(&w->loop);
+    invoke(w);
+    assert_int_equal(recv(w->launcher, &byte, 1, MSG_PEEK | MSG_DONTWAIT), -1);
+    (void)usleep(5000);
+    turn(w);
+    assert_true(expect_message(w, WIRE_START) > 0);
 }
 
 static void test_an_older_picture_comes_too_late(void **state)
@@ -780,6 +861,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_limits_follow_changes_under_way, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_reserved_concurrency_is_taken_from_the_account, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_whichever_environment_is_ready_first_serves, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_one_that_is_about_to_be_free_is_waited_for, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_but_not_for_long, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_an_older_picture_comes_too_late, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_no_slot_and_nobody_to_end, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_no_slot_for_two_in_the_queue, set_up, tear_down),
