@@ -279,15 +279,15 @@ static int prepare(const struct logs *logs, struct log_file *file)
 }
 
 /* '\t' and the rest may stand in a message; only its end is special. */
-static void format_event(const struct log_writer *writer, uint64_t wall_ms, const char *text, size_t len,
-                         struct buf *out)
+static void format_event(const char *prefix, size_t prefix_len, const char *text, size_t len, struct buf *out)
 {
     bool cut = len > LOGS_MAX_EVENT_BYTES;
 
-    (void)buf_printf(out, "%" PRIu64 "\t%s\t", wall_ms, writer->stream);
+    (void)buf_append(out, prefix, prefix_len);
     (void)buf_append(out, text, cut ? LOGS_MAX_EVENT_BYTES : len);
-    (void)buf_puts(out, cut ? cut_mark : "");
-    (void)buf_putc(out, '\n');
+    if (cut)
+        (void)buf_puts(out, cut_mark);
+    (void)buf_append(out, "\n", 1);
 }
 
 static int write_events(struct log_file *file, const struct buf *events)
@@ -316,6 +316,8 @@ static int write_events(struct log_file *file, const struct buf *events)
 int log_writer_append(struct log_writer *writer, uint64_t wall_ms, const char *text, size_t len)
 {
     AUTO_BUF struct buf events = BUF_INIT(MAX_APPEND_BYTES);
+    char prefix[LOGS_MAX_STREAM_BYTES + 32];
+    int prefix_len = snprintf(prefix, sizeof prefix, "%" PRIu64 "\t%s\t", wall_ms, writer->stream);
     size_t at = 0;
     int result;
 
@@ -323,7 +325,7 @@ int log_writer_append(struct log_writer *writer, uint64_t wall_ms, const char *t
         const char *end = memchr(text + at, '\n', len - at);
         size_t size = end ? (size_t)(end - text) - at : len - at;
 
-        format_event(writer, wall_ms, text + at, size, &events);
+        format_event(prefix, (size_t)prefix_len, text + at, size, &events);
         at += size + 1;
     }
     if (events.failed)

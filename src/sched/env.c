@@ -246,14 +246,12 @@ static void arm_idle(struct env *env, bool down)
 
 static void close_process(struct env *env)
 {
-    env_log_drain(env);
-    env_log_end_line(env);
-    env_log_flush(env);
     env_log_close(env);
     env->api = runtime_api_free(env->api);
     close_fd(&env->pidfd);
     close_fd(&env->memory_usage_fd);
     close_fd(&env->memory_stat_fd);
+    close_fd(&env->memory_peak_fd);
 }
 
 static struct report report_of(struct env *env)
@@ -587,6 +585,10 @@ static void take_fds(struct env *env, uint64_t flags, int *fds, size_t fd_count)
     env->memory_usage_fd = fds[WIRE_FD_MEMORY_USAGE];
     env->memory_stat_fd = fds[WIRE_FD_MEMORY_STAT];
     fds[WIRE_FD_PIDFD] = fds[WIRE_FD_MEMORY_USAGE] = fds[WIRE_FD_MEMORY_STAT] = -1;
+    if (fd_count > WIRE_FD_MEMORY_PEAK) {
+        env->memory_peak_fd = fds[WIRE_FD_MEMORY_PEAK];
+        fds[WIRE_FD_MEMORY_PEAK] = -1;
+    }
     if ((flags & WIRE_PARKED) && fd_count > WIRE_FD_CONNECTION && env->wake) {
         wake_clone(env, fds[WIRE_FD_CONNECTION]);
         fds[WIRE_FD_CONNECTION] = -1;
@@ -603,7 +605,7 @@ static void on_started(struct env *env, uint64_t flags, int *fds, size_t fd_coun
         step(env, LIFE_ON_STARTED);
         return;
     }
-    if (fd_count < WIRE_FD_CONNECTION) {
+    if (fd_count < WIRE_FD_MEMORY_PEAK) {
         failure_plain(&env->failure, "Sandbox.Failure", NULL, "The launcher sent too few descriptors");
         step(env, LIFE_ON_FAILED);
         return;
@@ -728,7 +730,7 @@ struct env *env_start(struct pool *pool)
     env->pool = pool;
     env->id = pool->sched->next_env_id++;
     env->state = LIFE_STARTING;
-    env->log_fd = env->pidfd = env->memory_usage_fd = env->memory_stat_fd = -1;
+    env->log_fd = env->pidfd = env->memory_usage_fd = env->memory_stat_fd = env->memory_peak_fd = -1;
     env->log = BUF_INIT(LOG_MAX_BYTES);
     env->tail = BUF_INIT(LOG_MAX_BYTES);
     env->created_us = env->idle_since_us = clock_us();

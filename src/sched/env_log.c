@@ -14,15 +14,24 @@
 #include "sched/sched_priv.h"
 
 enum {
-    READ_BYTES = 64 * 1024,
+    READ_BYTES = 8 * 1024,
     FLUSH_BYTES = 64 * 1024,
-    DRAIN_BYTES = 1 << 20, /* at the end of an invocation; a flood beyond it comes with the next event */
+    TURN_BYTES = 64 * 1024, /* of one environment, before the loop looks at the others */
+    /* Each line is an event of its own in the log, which costs more than its bytes do. */
+    LINE_COST = 128,
+    CREDIT_PER_MS = 5 * 1024,
+    CREDIT_MAX = 50 * CREDIT_PER_MS,
+    DRAIN_COST = 1 << 20,   /* at the end of an invocation; what is more comes behind END */
+    LAST_BYTES = 64 * 1024, /* a pipe's capacity: what a process that has ended can have left */
 };
 
 /* Apart from the environment, since a restart opens the next one while this one is still closing. */
 struct log_source {
     uv_poll_t poll;
     struct env *env;
+    struct list paused_node; /* in sched->paused while it has no credit */
+    int64_t credit;          /* bytes that may be read, lines counted in; below 0 after a flood */
+    uint64_t credit_ms;      /* when it was last raised */
 };
 
 static void on_source_closed(uv_handle_t *handle)
@@ -81,6 +90,15 @@ void env_log_written(struct env *env, size_t from)
         env_log_flush(env);
 }
 
+static size_t count_lines(const char *text, size_t len)
+{
+    size_t lines = 0;
+
+    for (size_t i = 0; i < len; i++)
+        lines += text[i] == '\n';
+    return lines;
+}
+
 /* Returns the bytes read, 0 when there is nothing now or no more. */
 static size_t read_once(struct env *env, bool *ret_end)
 {
@@ -109,18 +127,56 @@ static size_t read_once(struct env *env, bool *ret_end)
     }
     env->log.len += (size_t)got;
     env->log.data[env->log.len] = '\0';
+    env->log_source->credit -= got + (int64_t)count_lines(env->log.data + from, (size_t)got) * LINE_COST;
     env_log_written(env, from);
     return (size_t)got;
 }
 
+static void raise_credit(struct log_source *source)
+{
+    uint64_t now = uv_now(source->env->sched->config.loop);
+
+    source->credit += (int64_t)(now - source->credit_ms) * CREDIT_PER_MS;
+    if (source->credit > CREDIT_MAX)
+        source->credit = CREDIT_MAX;
+    source->credit_ms = now;
+}
+
 static void on_readable(uv_poll_t *poll, int status, int events)
 {
-    const struct log_source *source = poll->data;
+    struct log_source *source = poll->data;
+    size_t total = 0, got = READ_BYTES;
     bool end = false;
 
     (void)events;
-    if (status < 0 || (read_once(source->env, &end) == 0 && end))
+    raise_credit(source);
+    while (status == 0 && got == READ_BYTES && total < TURN_BYTES && source->credit > 0) {
+        got = read_once(source->env, &end);
+        total += got;
+    }
+    if (status < 0 || end) {
         (void)uv_poll_stop(poll);
+    } else if (source->credit <= 0) {
+        (void)uv_poll_stop(poll);
+        list_push_back(&source->env->sched->paused, &source->paused_node);
+        sched_flush_soon(source->env->sched);
+    }
+}
+
+void env_log_resume(struct sched *sched)
+{
+    list_each_safe(at, &sched->paused)
+    {
+        struct log_source *source = list_entry(at, struct log_source, paused_node);
+
+        raise_credit(source);
+        if (source->credit > 0) {
+            list_remove(&source->paused_node);
+            (void)uv_poll_start(&source->poll, UV_READABLE, on_readable);
+        }
+    }
+    if (!list_empty(&sched->paused))
+        sched_flush_soon(sched);
 }
 
 int env_log_open(struct env *env, int fd)
@@ -135,22 +191,30 @@ int env_log_open(struct env *env, int fd)
     }
     source->poll.data = source;
     source->env = env;
+    source->credit = CREDIT_MAX;
+    source->credit_ms = uv_now(env->sched->config.loop);
+    list_init(&source->paused_node);
     env->log_source = source;
     env->log_fd = fd;
     return uv_poll_start(&source->poll, UV_READABLE, on_readable);
 }
 
-void env_log_drain(struct env *env)
+static void drain(struct env *env, size_t max_bytes, int64_t max_cost)
 {
+    int64_t lowest = env->log_source->credit - max_cost;
     size_t total = 0, got;
     bool end = false;
 
-    if (!env->log_source)
-        return;
     do {
         got = read_once(env, &end);
         total += got;
-    } while (got > 0 && total < DRAIN_BYTES);
+    } while (got > 0 && total < max_bytes && env->log_source->credit > lowest);
+}
+
+void env_log_drain(struct env *env)
+{
+    if (env->log_source)
+        drain(env, DRAIN_COST, DRAIN_COST);
 }
 
 void env_log_end_line(struct env *env)
@@ -168,9 +232,14 @@ void env_log_close(struct env *env)
 {
     struct log_source *source = env->log_source;
 
+    if (source)
+        drain(env, LAST_BYTES, (int64_t)LAST_BYTES * (LINE_COST + 1));
+    env_log_end_line(env);
+    env_log_flush(env);
     if (!source)
         return;
     env->log_source = NULL;
+    list_remove(&source->paused_node);
     (void)uv_poll_stop(&source->poll);
     (void)close(env->log_fd);
     env->log_fd = -1;

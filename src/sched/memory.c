@@ -15,7 +15,8 @@ enum {
     ENV_SAMPLE_US = 500000, /* memory.stat costs tens of microseconds */
     SCHED_SAMPLE_US = 50000,
     FIRST_ESTIMATE_BYTES = 32 << 20,
-    FULL_PERCENT = 95, /* of the limit: environments grow between two looks */
+    PEAK_STEP_BYTES = 1 << 20, /* REPORT shows megabytes */
+    FULL_PERCENT = 95,         /* of the limit: environments grow between two looks */
 };
 
 static bool read_text(int fd, char *text, size_t size)
@@ -54,32 +55,59 @@ static uint64_t stat_value(const char *text, const char *name)
     return 0;
 }
 
-/* File pages can be had back at any time, so they are not use. */
-static uint64_t used_bytes(int usage_fd, int stat_fd)
+static uint64_t file_bytes(int stat_fd)
 {
-    uint64_t usage = read_number(usage_fd), cache = 0;
+    uint64_t cache = 0;
     char text[4096];
 
-    if (usage > 0 && read_text(stat_fd, text, sizeof text)) {
+    if (read_text(stat_fd, text, sizeof text)) {
         cache = stat_value(text, "total_inactive_file") + stat_value(text, "total_active_file");
         if (cache == 0)
             cache = stat_value(text, "inactive_file") + stat_value(text, "active_file");
     }
+    return cache;
+}
+
+/* File pages can be had back at any time, so they are not use. */
+static uint64_t without_files(uint64_t usage, uint64_t cache)
+{
     return cache < usage ? usage - cache : usage;
+}
+
+static uint64_t used_bytes(int usage_fd, int stat_fd)
+{
+    uint64_t usage = read_number(usage_fd);
+
+    return usage > 0 ? without_files(usage, file_bytes(stat_fd)) : 0;
+}
+
+uint64_t memory_peak(uint64_t sampled, uint64_t peak, uint64_t file_now, uint64_t limit)
+{
+    uint64_t largest = peak > file_now ? peak - file_now : 0;
+
+    if (largest < sampled)
+        largest = sampled;
+    return largest < limit ? largest : limit;
 }
 
 void memory_sample_env(struct env *env, bool force)
 {
     uint64_t now = clock_us(), limit = (uint64_t)env->pool->version->memory_mb << 20;
+    uint64_t peak = read_number(env->memory_peak_fd), usage, files, largest;
 
-    if (!force && now - env->memory_read_us < ENV_SAMPLE_US)
+    if (!force && now - env->memory_read_us < ENV_SAMPLE_US &&
+        peak < env->memory_peak_bytes + PEAK_STEP_BYTES)
         return;
     env->memory_read_us = now;
-    env->memory_bytes = used_bytes(env->memory_usage_fd, env->memory_stat_fd);
+    env->memory_peak_bytes = peak;
+    usage = read_number(env->memory_usage_fd);
+    files = file_bytes(env->memory_stat_fd);
+    env->memory_bytes = without_files(usage, files);
     if (env->memory_bytes > limit)
         env->memory_bytes = limit;
-    if (env->memory_bytes > env->max_memory_bytes)
-        env->max_memory_bytes = env->memory_bytes;
+    largest = memory_peak(env->memory_bytes, peak, files, limit);
+    if (largest > env->max_memory_bytes)
+        env->max_memory_bytes = largest;
     if (env->memory_bytes > 0)
         env->pool->memory_estimate_bytes = env->memory_bytes;
 }

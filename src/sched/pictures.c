@@ -85,8 +85,11 @@ static void refresh_pools(struct sched *sched, const struct entry *entry)
         if (strcmp(pool->version->function_name, entry->name) != 0)
             continue;
         pool->current = has_version(entry->picture, pool->version);
-        if (!pool->current)
-            evict_idle(pool);
+        if (pool->current)
+            continue;
+        evict_idle(pool);
+        if (entry->picture && strcmp(pool->version->version, "$LATEST") == 0)
+            sched_requeue(pool, entry->picture->latest);
     }
 }
 

@@ -364,6 +364,22 @@ static void enqueue(struct pool *pool, struct invocation *invocation)
     grow(pool, true);
 }
 
+void sched_requeue(struct pool *pool, struct fn_version *version)
+{
+    while (pool->queued > 0) {
+        struct pool *to = pool_of(pool->sched, version);
+        struct invocation *invocation;
+
+        if (!to)
+            break;
+        invocation = dequeue(pool);
+        (void)fn_version_unref(invocation->version);
+        invocation->version = fn_version_ref(version);
+        enqueue(to, invocation);
+    }
+    pool_free_if_unused(pool);
+}
+
 void sched_invoke(struct sched *sched, const struct sched_request *request, sched_done_fn done, void *ctx)
 {
     struct entry *entry = NULL;
@@ -417,6 +433,7 @@ void sched_flush_logs(struct sched *sched)
 static void on_flush(uv_timer_t *timer)
 {
     sched_flush_logs(timer->data);
+    env_log_resume(timer->data);
 }
 
 void sched_flush_soon(struct sched *sched)
@@ -438,6 +455,7 @@ struct sched *sched_new(const struct sched_config *config)
     sched->memory_usage_fd = sched->memory_stat_fd = -1;
     list_init(&sched->lru);
     list_init(&sched->dirty);
+    list_init(&sched->paused);
     (void)uv_timer_init(config->loop, &sched->tick);
     (void)uv_timer_init(config->loop, &sched->flush);
     sched->tick.data = sched->flush.data = sched;

@@ -110,7 +110,7 @@ struct env {
     struct buf log;         /* whole lines not yet written, and the tail of an unfinished one */
     struct buf tail;        /* this invocation's lines, with want_log_tail */
     struct list dirty_node; /* in sched->dirty while log holds something */
-    int log_fd, memory_usage_fd, memory_stat_fd, pidfd;
+    int log_fd, memory_usage_fd, memory_stat_fd, memory_peak_fd, pidfd;
     uv_timer_t timer;
     uint64_t rest_ms;              /* of the invocation's time when the timer stands for INIT's share of it */
     struct log_source *log_source; /* env_log.c; NULL when closed */
@@ -123,6 +123,7 @@ struct env {
     uint64_t init_us; /* of a successful INIT that no REPORT has shown yet */
     uint64_t requests;
     uint64_t memory_bytes, max_memory_bytes, memory_read_us;
+    uint64_t memory_peak_bytes; /* file pages included, as of the last sample */
     /* The failure that the event being handled stands for. */
     struct failure failure;
     const struct runtime_result *init_error; /* during that event only */
@@ -165,6 +166,7 @@ struct sched {
     struct template *templates; /* by runtime */
     struct list lru;            /* env->lru_node; the longest idle first */
     struct list dirty;
+    struct list paused; /* env_log.c: what has written too much for now */
     uint64_t next_env_id;
     unsigned in_flight; /* all of them */
     unsigned in_flight_unreserved, unreserved_limit;
@@ -181,7 +183,7 @@ struct sched {
     void *stopped_ctx;
     uv_timer_t tick; /* memory, deleted functions */
     unsigned ticks;
-    uv_timer_t flush; /* of logs, while dirty is not empty */
+    uv_timer_t flush; /* of logs, while dirty or paused is not empty */
     struct awake awake;
     unsigned open_handles;
 };
@@ -191,6 +193,8 @@ void sched_offer(struct env *env);       /* it can take an invocation: gives it 
 void sched_withdraw(struct env *env);    /* takes it out of the idle lists */
 void sched_env_started(struct env *env); /* STARTING or INIT is over, well or badly */
 void sched_start_failed(struct pool *pool, const struct failure *failure, uint32_t reason);
+/** Those who wait get this version of the same function instead, which is what they asked for by now. */
+void sched_requeue(struct pool *pool, struct fn_version *version);
 void sched_env_released(struct env *env); /* dead, and its handles closed */
 void sched_answer(struct sched *sched, struct invocation *invocation, const struct sched_result *result);
 struct invocation *sched_invocation_free(struct sched *sched, struct invocation *invocation);
@@ -220,9 +224,10 @@ void env_lost(struct env *env);
 
 /* env_log.c */
 int env_log_open(struct env *env, int fd); /* takes fd */
-void env_log_close(struct env *env);
-void env_log_drain(struct env *env);    /* what the processes have written up to now */
-void env_log_end_line(struct env *env); /* closes an unfinished line */
+void env_log_close(struct env *env);       /* after what is left to read */
+void env_log_drain(struct env *env); /* what the processes have written up to now, unless it is a flood */
+void env_log_resume(struct sched *sched); /* some time has passed */
+void env_log_end_line(struct env *env);   /* closes an unfinished line */
 void env_log_flush(struct env *env);
 struct buf *env_log_platform(struct env *env); /* to append platform lines to; env_log_written() afterwards */
 void env_log_written(struct env *env, size_t from);
@@ -250,6 +255,9 @@ void template_log_close(struct template *template);
 void template_log_repeat(const struct template *template, enum log_level level); /* the last lines */
 
 /* memory.c */
+/** The largest use without file pages, as far as can be told: the kernel's peak counts them, too. */
+uint64_t memory_peak(uint64_t sampled, uint64_t peak, uint64_t file_now, uint64_t limit);
+/** Not more often than twice a second, unless forced or when the peak has risen. */
 void memory_sample_env(struct env *env, bool force);
 /** Room for one more environment of this pool? Evicts the longest idle ones to make it. */
 bool memory_admit(struct pool *pool);

@@ -43,6 +43,8 @@ struct world {
     enum sched_outcome outcomes[ANSWERS_MAX];
     char bodies[ANSWERS_MAX][128];
     int runtime; /* a connection to the Runtime API */
+    int output;  /* the runtime's stdout */
+    int peak;    /* the environment's memory peak, as a file; -1: the launcher sends none */
 };
 
 /* ---- the world ---- */
@@ -128,17 +130,18 @@ static void expect_silence(struct world *w)
     assert_int_equal(recv(w->launcher, &byte, 1, MSG_PEEK | MSG_DONTWAIT), -1);
 }
 
-static void put_as(struct world *w, const char *runtime, int reserved, const char *config_id, bool deleted)
+static void put_full(struct world *w, const char *name, const char *runtime, int reserved,
+                     const char *config_id, bool deleted)
 {
     struct function *function = function_new();
     struct fn_version *version = fn_version_new();
 
     function->sequence = ++w->sequence;
-    function->name = strdup("fn");
+    function->name = strdup(name);
     function->arn = strdup("arn:aws:lambda:us-east-1:000000000000:function:fn");
     function->reserved_concurrency = reserved;
     function->deleted = deleted;
-    version->function_name = strdup("fn");
+    version->function_name = strdup(name);
     version->version = strdup("$LATEST");
     version->runtime = strdup(runtime);
     version->handler = strdup("h");
@@ -154,6 +157,16 @@ static void put_as(struct world *w, const char *runtime, int reserved, const cha
     version->tmp_mb = 512;
     function->latest = version;
     sched_put_function(w->sched, function);
+}
+
+static void put_as(struct world *w, const char *runtime, int reserved, const char *config_id, bool deleted)
+{
+    put_full(w, "fn", runtime, reserved, config_id, deleted);
+}
+
+static void put_function(struct world *w, const char *name, int reserved, const char *config_id, bool deleted)
+{
+    put_full(w, name, "provided.al2023", reserved, config_id, deleted);
 }
 
 static void put(struct world *w, int reserved, const char *config_id, bool deleted)
@@ -173,9 +186,9 @@ static void on_done(const struct sched_result *result, void *ctx)
     w->answers++;
 }
 
-static void invoke(struct world *w)
+static void invoke_function(struct world *w, const char *name)
 {
-    const struct function *function = sched_find_function(w->sched, "fn", 2);
+    const struct function *function = sched_find_function(w->sched, name, strlen(name));
     struct blob *event = blob_new("{}", 2);
     struct sched_request request = { .function = function,
                                      .version = function->latest,
@@ -186,6 +199,11 @@ static void invoke(struct world *w)
 
     sched_invoke(w->sched, &request, on_done, w);
     (void)blob_unref(event);
+}
+
+static void invoke(struct world *w)
+{
+    invoke_function(w, "fn");
 }
 
 static void expect_answer(const struct world *w, unsigned at, enum sched_outcome outcome, const char *text)
@@ -216,12 +234,12 @@ static int set_up(void **state)
     assert_int_equal(credentials_open(w->folder_fd, "credentials", "000000000000", "us-east-1", (unsigned)-1,
                                       (unsigned)-1, &w->credentials, &err),
                      0);
-    w->logs = logs_new(w->folder_fd, 1 << 20, 1 << 20);
+    w->logs = logs_new(w->folder_fd, 1 << 22, 1 << 22);
     assert_int_equal(uv_loop_init(&w->loop), 0);
     config.credentials = w->credentials;
     config.logs = w->logs;
     w->sched = sched_new(&config);
-    w->launcher = w->runtime = -1;
+    w->launcher = w->runtime = w->output = w->peak = -1;
     put(w, -1, "first", false);
     connect_launcher(w);
     *state = w;
@@ -246,6 +264,8 @@ static int tear_down(void **state)
     (void)close(w->launcher); /* ends what still waits for its GONE */
     if (w->runtime >= 0)
         (void)close(w->runtime);
+    if (w->output >= 0)
+        (void)close(w->output);
     for (int i = 0; i < TURNS && !w->stopped; i++)
         (void)uv_run(&w->loop, UV_RUN_NOWAIT);
     assert_true(w->stopped);
@@ -281,13 +301,15 @@ static void started(struct world *w, uint64_t id)
     assert_int_equal(pipe2(log, O_CLOEXEC | O_NONBLOCK), 0);
     fds[WIRE_FD_LISTENER] = listener;
     fds[WIRE_FD_LOG] = log[0];
-    fds[WIRE_FD_PIDFD] = fds[WIRE_FD_MEMORY_USAGE] = fds[WIRE_FD_MEMORY_STAT] = fds[WIRE_FD_MEMORY_PEAK] =
-        file;
+    fds[WIRE_FD_PIDFD] = fds[WIRE_FD_MEMORY_USAGE] = fds[WIRE_FD_MEMORY_STAT] = file;
+    fds[WIRE_FD_MEMORY_PEAK] = w->peak >= 0 ? w->peak : file;
     send_message(w, &message, fds, WIRE_FD_CONNECTION);
     (void)close(listener);
     (void)close(log[0]);
-    (void)close(log[1]);
     (void)close(file);
+    if (w->output >= 0)
+        (void)close(w->output);
+    w->output = log[1];
     if (w->runtime >= 0)
         (void)close(w->runtime);
     w->runtime = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -401,6 +423,77 @@ static void test_limits_follow_changes_under_way(void **state)
     assert_int_equal(w->sched->starting, 0);
     assert_null(w->sched->pools);
     assert_null(w->sched->envs);
+}
+
+static void test_reserved_concurrency_is_taken_from_the_account(void **state)
+{
+    struct world *w = *state;
+
+    put(w, 2, "first", false);
+    put_function(w, "other", -1, "other", false);
+    invoke_function(w, "other");
+    assert_int_equal(w->answers, 0);
+    invoke_function(w, "other"); /* of three, two are another one's, who does not use them */
+    expect_answer(w, 0, SCHED_THROTTLED, "ConcurrentInvocationLimitExceeded");
+    invoke(w);
+    invoke(w);
+    assert_int_equal(w->answers, 1);
+    invoke(w);
+    expect_answer(w, 1, SCHED_THROTTLED, "ReservedFunctionConcurrentInvocationLimitExceeded");
+}
+
+static void test_whichever_environment_is_ready_first_serves(void **state)
+{
+    struct world *w = *state;
+    uint64_t cold;
+
+    (void)make_warm(w);
+    invoke(w);
+    invoke(w);
+    cold = expect_message(w, WIRE_START);
+    call(w, "POST", "invocation/request/response", "2");
+    call(w, "GET", "invocation/next", "");
+    call(w, "POST", "invocation/request/response", "3");
+    expect_answer(w, 2, SCHED_OK, "3");
+    started(w, cold);
+    call(w, "GET", "invocation/next", "");
+    assert_int_equal(expect_message(w, WIRE_CPU), cold);
+    expect_silence(w); /* it waits for the next one */
+}
+
+static void test_one_that_is_about_to_be_free_is_waited_for(void **state)
+{
+    struct world *w = *state;
+    uv_timer_t *grace;
+
+    (void)make_warm(w);
+    invoke(w);
+    call(w, "POST", "invocation/request/response", "2");
+    invoke(w);
+    grace = &w->sched->pools->grace;
+    assert_true(uv_is_active((uv_handle_t *)grace));
+    (void)uv_timer_start(grace, grace->timer_cb, 1000, 0); /* however slow this machine is */
+    call(w, "GET", "invocation/next", "");
+    expect_silence(w);
+    call(w, "POST", "invocation/request/response", "3");
+    expect_answer(w, 2, SCHED_OK, "3");
+    assert_int_equal(w->sched->pools->responded, 1);
+}
+
+static void test_but_not_for_long(void **state)
+{
+    struct world *w = *state;
+    char byte;
+
+    (void)make_warm(w);
+    invoke(w);
+    call(w, "POST", "invocation/request/response", "2");
+    uv_update_time(&w->loop);
+    invoke(w);
+    assert_int_equal(recv(w->launcher, &byte, 1, MSG_PEEK | MSG_DONTWAIT), -1);
+    (void)usleep(5000);
+    turn(w);
+    assert_true(expect_message(w, WIRE_START) > 0);
 }
 
 static void test_an_older_picture_comes_too_late(void **state)
@@ -619,6 +712,130 @@ static void test_timeout_after_the_response(void **state)
     assert_int_equal(expect_message(w, WIRE_STOP), id);
 }
 
+static void print_lines(struct world *w, size_t lines)
+{
+    for (size_t i = 0; i < lines; i++)
+        assert_int_equal(write(w->output, "x\n", 2), 2);
+}
+
+/* The log as it is in the file. */
+static char *read_log(struct world *w)
+{
+    enum { MAX = 1 << 22 };
+    char *text = calloc(1, MAX);
+    int fd = openat(w->folder_fd, "fn/0000000000000000.log", O_RDONLY | O_CLOEXEC);
+    ssize_t len = read(fd, text, MAX - 1);
+
+    assert_true(len >= 0);
+    (void)close(fd);
+    return text;
+}
+
+static size_t count_printed(struct world *w)
+{
+    char *text, *at;
+    size_t count = 0;
+
+    sched_flush_logs(w->sched);
+    text = read_log(w);
+    for (at = text; (at = strstr(at, "\tx\n")); at++)
+        count++;
+    free(text);
+    return count;
+}
+
+static void wait_for_printed(struct world *w, size_t lines)
+{
+    for (int i = 0; i < TURNS / 10 && count_printed(w) < lines; i++)
+        turn(w);
+    assert_int_equal(count_printed(w), lines);
+}
+
+static void test_the_largest_use_is_no_file_page_and_within_the_limit(void **state)
+{
+    (void)state;
+    assert_int_equal(memory_peak(10, 100, 30, 1000), 70);
+    assert_int_equal(memory_peak(80, 100, 30, 1000), 80);
+    assert_int_equal(memory_peak(10, 100, 30, 50), 50);
+    assert_int_equal(memory_peak(10, 20, 30, 1000), 10);
+    assert_int_equal(memory_peak(10, 0, 0, 1000), 10);
+}
+
+static void expect_max_memory(struct world *w, const char *text)
+{
+    char *log;
+
+    sched_flush_logs(w->sched);
+    log = read_log(w);
+    assert_non_null(strstr(log, text));
+    free(log);
+}
+
+static void test_report_shows_a_use_between_two_samples(void **state)
+{
+    struct world *w = *state;
+
+    w->peak = openat(w->folder_fd, "peak", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(dprintf(w->peak, "%d\n", 33 << 20) > 0);
+    (void)make_warm(w);
+    expect_max_memory(w, "Max Memory Used: 33 MB");
+    invoke(w);
+    call(w, "POST", "invocation/request/response", "2");
+    call(w, "GET", "invocation/next", "");
+    assert_int_equal(pwrite(w->peak, "91000000\n", 9, 0), 9);
+    invoke(w);
+    call(w, "POST", "invocation/request/response", "3");
+    call(w, "GET", "invocation/next", "");
+    expect_max_memory(w, "Max Memory Used: 87 MB");
+    (void)close(w->peak);
+}
+
+static void test_a_flood_of_lines_is_read_bit_by_bit(void **state)
+{
+    struct world *w = *state;
+
+    (void)make_warm(w);
+    print_lines(w, 10000);
+    (void)uv_run(&w->loop, UV_RUN_NOWAIT);
+    assert_in_range(count_printed(w), 1, 4096);
+    wait_for_printed(w, 10000);
+    print_lines(w, 1); /* it is still read */
+    wait_for_printed(w, 10001);
+}
+
+static void test_output_stands_before_the_end(void **state)
+{
+    struct world *w = *state;
+    char *text, *end, *line;
+
+    (void)make_warm(w);
+    invoke(w);
+    print_lines(w, 6000);
+    call(w, "POST", "invocation/request/response", "2");
+    call(w, "GET", "invocation/next", "");
+    assert_int_equal(count_printed(w), 6000);
+    text = read_log(w);
+    end = strstr(strstr(text, "\tx\n"), "\tEND ");
+    assert_non_null(end);
+    line = strstr(end, "\tx\n");
+    free(text);
+    assert_null(line);
+}
+
+static void test_output_of_an_ended_process_is_kept(void **state)
+{
+    struct world *w = *state;
+    uint64_t id = make_warm(w);
+
+    invoke(w);
+    print_lines(w, 30000);
+    simple(w, WIRE_EXITED, id);
+    assert_true(count_printed(w) < 30000);
+    invoke(w);
+    assert_int_equal(expect_message(w, WIRE_RESTART), id);
+    assert_int_equal(count_printed(w), 30000);
+}
+
 static void test_an_update_ends_what_is_idle(void **state)
 {
     struct world *w = *state;
@@ -628,6 +845,36 @@ static void test_an_update_ends_what_is_idle(void **state)
     assert_int_equal(expect_message(w, WIRE_KILL), id);
     simple(w, WIRE_GONE, id);
     assert_null(w->sched->pools);
+}
+
+static void test_an_update_takes_the_queue_along(void **state)
+{
+    struct world *w = *state;
+    uint64_t id = make_warm(w), old, fresh;
+
+    invoke(w);
+    invoke(w);
+    old = expect_message(w, WIRE_START);
+    put(w, -1, "second", false);
+    fresh = expect_message(w, WIRE_START);
+    call(w, "POST", "invocation/request/response", "2");
+    call(w, "GET", "invocation/next", "");
+    expect_answer(w, 1, SCHED_OK, "2");
+    assert_int_equal(expect_message(w, WIRE_KILL), id); /* it is idle, and nobody waits for it */
+    simple(w, WIRE_GONE, id);
+    started(w, old);
+    call(w, "GET", "invocation/next", "");
+    assert_int_equal(expect_message(w, WIRE_CPU), old);
+    assert_int_equal(expect_message(w, WIRE_KILL), old);
+    simple(w, WIRE_GONE, old);
+    assert_int_equal(w->answers, 2);
+    started(w, fresh);
+    call(w, "GET", "invocation/next", "");
+    call(w, "POST", "invocation/request/response", "new");
+    expect_answer(w, 2, SCHED_OK, "new");
+    assert_ptr_equal(w->sched->envs->invocation->version, sched_find_function(w->sched, "fn", 2)->latest);
+    assert_string_equal(w->sched->envs->invocation->invoked_arn,
+                        "arn:aws:lambda:us-east-1:000000000000:function:fn");
 }
 
 static void test_old_credentials_end_the_environment(void **state)
@@ -1212,6 +1459,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_limits_follow_changes_under_way, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_reserved_concurrency_is_taken_from_the_account, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_whichever_environment_is_ready_first_serves, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_one_that_is_about_to_be_free_is_waited_for, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_but_not_for_long, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_an_older_picture_comes_too_late, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_no_slot_and_nobody_to_end, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_no_slot_for_two_in_the_queue, set_up, tear_down),
@@ -1223,7 +1475,13 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_long_init_inside_an_invocation_gets_its_share, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_timeout_after_the_response, set_up, tear_down),
+        cmocka_unit_test(test_the_largest_use_is_no_file_page_and_within_the_limit),
+        cmocka_unit_test_setup_teardown(test_report_shows_a_use_between_two_samples, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_flood_of_lines_is_read_bit_by_bit, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_output_stands_before_the_end, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_output_of_an_ended_process_is_kept, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_an_update_ends_what_is_idle, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_an_update_takes_the_queue_along, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_old_credentials_end_the_environment, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_lost_launcher, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_stop_with_all_under_way, set_up, tear_down),
