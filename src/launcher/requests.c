@@ -60,6 +60,8 @@ static struct slot *choose_slot(struct launcher *launcher, struct template *temp
     {
         struct slot *slot = list_entry(at, struct slot, node);
 
+        if (slot->given_away)
+            continue;
         if (slot->state.husk == HUSK_BREWING && list_empty(&slot->brew_node))
             return slot;
         cold = slot;
@@ -75,7 +77,9 @@ static struct slot *choose_slot(struct launcher *launcher, struct template *temp
 static bool any_leaving(const struct launcher *launcher)
 {
     for (unsigned i = 0; i < launcher->slot_count; i++) {
-        if (launcher->slots[i]->state.life == SLOT_LEAVING || launcher->slots[i]->given_away)
+        const struct slot *slot = launcher->slots[i];
+
+        if (slot->state.life == SLOT_LEAVING || (slot->given_away && slot->state.life == SLOT_FREE))
             return true;
     }
     return false;

@@ -425,6 +425,9 @@ static void do_scrub(struct slot *slot)
 
 void slot_event(struct slot *slot, enum slot_event event)
 {
+    /* Of a template whose end was told already: nobody waits for an EXITED, nor would anybody send a KILL. */
+    if (event == SLOT_ON_HUSK_DEAD && slot->own && slot->env_id == 0 && slot->state.life == SLOT_RUNNING)
+        slot->state.life = SLOT_LEAVING;
     if (event == SLOT_ON_HUSK_DEAD || event == SLOT_ON_FAILURE)
         template_forget_clone(slot);
     if (event == SLOT_ON_HUSK_DEAD && slot->own)

@@ -59,7 +59,7 @@ static void take_early_end(struct slot *slot)
 {
     struct template *template = slot->family;
 
-    for (size_t i = 0; i < TEMPLATE_EARLY; i++) {
+    for (size_t i = 0; template && i < TEMPLATE_EARLY; i++) {
         if (template->early[i].pid == slot->clone.pid) {
             int32_t status = template->early[i].status;
 
@@ -419,6 +419,7 @@ void template_drop(struct template *template)
         if (slot->family != template)
             continue;
         slot->family = NULL;
+        slot->given_away = false;
         if (slot->state.life == SLOT_FREE && slot->state.husk != HUSK_NONE)
             slot_event(slot, SLOT_ON_HUSK_ENDING);
         else
@@ -468,7 +469,8 @@ struct slot *template_take_slot(struct launcher *launcher)
             return slot;
         }
         slot_event(slot, SLOT_ON_HUSK_ENDING);
-        return NULL;
+        /* One that had no process yet is an ordinary one by now. */
+        return slot->family ? NULL : slot;
     }
     return NULL;
 }

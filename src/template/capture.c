@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -386,6 +387,17 @@ static int make_image(struct capture *capture, int *ret_control, struct err *err
 
 /* ------------------------------------------------------------------ the working process */
 
+/* All clones count as processes of the image's user, who owns their namespaces. Each gets the limit back. */
+static void lift_process_limit(const struct capture *capture)
+{
+    const struct rlimit none = { RLIM_INFINITY, RLIM_INFINITY };
+    struct rlimit limit = none;
+
+    (void)prlimit(capture->tracee.pid, RLIMIT_NPROC, &none, &limit);
+    capture->data->process_limit[0] = limit.rlim_cur;
+    capture->data->process_limit[1] = limit.rlim_max;
+}
+
 static int run(struct capture *capture, int *ret_control, struct err *err)
 {
     const struct template_source *source = capture->source;
@@ -407,8 +419,10 @@ static int run(struct capture *capture, int *ret_control, struct err *err)
         r = check_itimers(capture, err);
     if (r == 0)
         r = save_threads(capture, err);
-    if (r == 0)
+    if (r == 0) {
+        lift_process_limit(capture);
         r = write_restorer(capture, err);
+    }
     if (r < 0)
         return r;
     capture->jumped = true;

@@ -103,7 +103,8 @@ static int add_file(struct listing *listing, const struct template_op *op, const
 
     if (is_plain_device(status))
         return 0;
-    if (!S_ISREG(status->st_mode) && !S_ISDIR(status->st_mode))
+    /* A folder would show a clone the template's mounts. */
+    if (!S_ISREG(status->st_mode) || (op->flags & (uint32_t)O_PATH) || strncmp(link, "/proc/", 6) == 0)
         return refuse(op->fd, link, "nothing that can be opened again", err);
     if ((op->flags & O_ACCMODE) != O_RDONLY)
         return refuse(op->fd, link, "a file open for writing", err);
@@ -163,6 +164,8 @@ static int read_one(struct listing *listing, int fd, struct err *err)
     if (n < 0 || !text || !info || stat(path, &status) < 0)
         return err_set(err, ERR_SYSTEM, errno, "descriptor %d", fd);
     link[n] = '\0';
+    if (fd >= TEMPLATE_FD_FLOOR)
+        return refuse(fd, link, "one of a number that the restorer needs", err);
     if (!proc_parse_fdinfo(text, info))
         return refuse(fd, link, "of a kind that is not known", err);
     return add_one(listing, fd, link, info, &status, err);

@@ -26,7 +26,8 @@ enum {
     SOCK_SEQPACKET_ = 5,
     O_CLOEXEC_ = 02000000,
     O_NONBLOCK_ = 04000,
-    O_REFUSED_ = 0100 | 0200 | 01000, /* O_CREAT, O_EXCL, O_TRUNC: not when a file is opened again */
+    /* O_CREAT, O_EXCL, O_TRUNC, O_NOFOLLOW: not when a file is opened again */
+    O_REFUSED_ = 0100 | 0200 | 01000 | 0400000,
     SCM_RIGHTS_ = 1,
     MSG_CMSG_CLOEXEC_ = 0x40000000,
     MSG_NOSIGNAL_ = 0x4000,
@@ -37,6 +38,7 @@ enum {
     MADV_DOFORK_ = 11,
     ARCH_SET_GS_ = 0x1001,
     RSEQ_UNREGISTER_ = 1,
+    RLIMIT_NPROC_ = 6,
 };
 
 struct iovec_ {
@@ -160,8 +162,10 @@ static long place(long from, int to, uint32_t flags)
 {
     long result;
 
-    if (from < 0 || from == to)
+    if (from < 0)
         return from;
+    if (from == to)
+        return CALL(fcntl, to, F_SETFD, is_cloexec(flags) ? FD_CLOEXEC : 0, 0);
     result = CALL(dup3, from, to, is_cloexec(flags) ? O_CLOEXEC_ : 0, 0);
     (void)CALL(close, from, 0, 0, 0);
     return result;
@@ -425,6 +429,7 @@ static _Noreturn void run_clone(struct template_data *data)
     /* Child processes of the clone stay as cheap as those of the original. */
     for (uint32_t i = 0; i < data->range_count; i++)
         (void)CALL(madvise, data->ranges[i].start, data->ranges[i].len, MADV_DONTFORK_, 0);
+    (void)CALL(prlimit64, 0, RLIMIT_NPROC_, data->process_limit, 0);
     close_the_door(data);
     (void)CALL(prctl, PR_SET_DUMPABLE, 1, 0, 0);
     say(sync, TEMPLATE_STEP_DONE, 0, 0);
@@ -597,6 +602,8 @@ static void serve(struct template_data *data)
 /* Placed first by the linker. */
 __attribute__((section(".text.entry"), noreturn, used)) void template_entry(struct template_data *data)
 {
+    /* The flags are the function's: with this one a string instruction would go backwards. */
+    __asm__ volatile("cld" : : : "cc");
     if (data->format == TEMPLATE_FORMAT) {
         /* V8 marks its whole heap as not to be copied. */
         for (uint32_t i = 0; i < data->range_count; i++)

@@ -27,6 +27,8 @@ enum {
     SYSCALL_BYTES = 2,
     RSEQ_CS_OFFSET = 8, /* struct rseq.rseq_cs */
     PR_GET_TID_ADDRESS_ = 40,
+    USER_CS = 0x33,
+    PLAIN_FLAGS = 0x202, /* interrupts on, and a bit that always is */
     UC_SIGCONTEXT_SS_ = 2,
     UC_STRICT_RESTORE_SS_ = 4,
     FX_BYTES = 512,
@@ -117,7 +119,9 @@ static bool read_registers(struct tracee_thread *thread)
 {
     struct iovec iov = { &thread->regs, sizeof thread->regs };
 
-    return ptrace(PTRACE_GETREGSET, thread->tid, 1L /* NT_PRSTATUS */, &iov) == 0;
+    /* A thread in a 32-bit code segment has another, smaller set. */
+    return ptrace(PTRACE_GETREGSET, thread->tid, 1L /* NT_PRSTATUS */, &iov) == 0 &&
+           iov.iov_len == sizeof thread->regs && thread->regs.cs == USER_CS;
 }
 
 static bool write_registers(pid_t tid, struct user_regs_struct *regs)
@@ -422,6 +426,7 @@ int tracee_jump(const struct tracee *tracee, uint64_t entry, uint64_t argument, 
     regs.rip = entry;
     regs.rdi = argument;
     regs.rsp = stack - 8; /* as behind a call */
+    regs.eflags = PLAIN_FLAGS;
     regs.rax = 0;
     regs.orig_rax = (uint64_t)-1;
     if (ptrace(PTRACE_SETSIGMASK, tid, sizeof all, &all) < 0 || !write_registers(tid, &regs) ||

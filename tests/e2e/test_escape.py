@@ -485,10 +485,12 @@ def die(function, stage, times):
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.timeout(300)
 def test_dying_at_every_stage_exhausts_nothing(own_server):
     """A hundred deaths and more: descriptors, processes, cgroups, mounts, links and loop devices are as before.
 
-    Spare slots may still be added while the first deaths happen; what leaks grows in every hundred of them."""
+    Slots may still be added, on a busy machine for longer, as those that are being cleaned are in use; what leaks grows in every
+    hundred of them."""
     server = own_server("--idle-timeout-ms", "1500")
     neighbour = server.deploy({"bootstrap": build.c_program("echo")}, *C)
     function = server.deploy({"bootstrap": build.c_program("die")}, *C, Timeout=1)
@@ -497,7 +499,7 @@ def test_dying_at_every_stage_exhausts_nothing(own_server):
     for stage in STAGES:
         die(function, stage, 1)
     before = server.at_rest()
-    for _ in range(3):
+    for _ in range(6):
         for stage in STAGES:
             die(function, stage, 7)
             assert neighbour.call({"n": stage}) == {"n": stage}
