@@ -679,15 +679,23 @@ static int listen_here(int *ret_fd)
     return 0;
 }
 
-int net_slot_listen(int netns_fd, int *ret_fd, struct err *err)
+/* Returns 0, and netns_return(*ret_home_ns) leads back. */
+static int enter_slot(int netns_fd, int *ret_home_ns, struct err *err)
 {
-    AUTO_FD int home_ns = -1;
-    int r = netns_current(&home_ns);
+    int r = netns_current(ret_home_ns);
 
     if (r == 0 && setns(netns_fd, CLONE_NEWNET) < 0)
         r = -errno;
+    return r < 0 ? err_set(err, ERR_SYSTEM, -r, "cannot enter the slot's network") : 0;
+}
+
+int net_slot_listen(int netns_fd, int *ret_fd, struct err *err)
+{
+    AUTO_FD int home_ns = -1;
+    int r = enter_slot(netns_fd, &home_ns, err);
+
     if (r < 0)
-        return err_set(err, ERR_SYSTEM, -r, "cannot enter the slot's network");
+        return r;
     r = listen_here(ret_fd);
     netns_return(home_ns);
     return r < 0 ? err_set(err, ERR_SYSTEM, -r, "cannot listen on 127.0.0.1:%d", RUNTIME_PORT) : 0;
@@ -715,12 +723,10 @@ static int connect_here(int listener, int *ret_client, int *ret_server)
 int net_slot_connect(int netns_fd, int listener, int *ret_client, int *ret_server, struct err *err)
 {
     AUTO_FD int home_ns = -1;
-    int r = netns_current(&home_ns);
+    int r = enter_slot(netns_fd, &home_ns, err);
 
-    if (r == 0 && setns(netns_fd, CLONE_NEWNET) < 0)
-        r = -errno;
     if (r < 0)
-        return err_set(err, ERR_SYSTEM, -r, "cannot enter the slot's network");
+        return r;
     r = connect_here(listener, ret_client, ret_server);
     netns_return(home_ns);
     return r < 0 ? err_set(err, ERR_SYSTEM, -r, "cannot connect to 127.0.0.1:%d", RUNTIME_PORT) : 0;
