@@ -35,6 +35,8 @@ struct slot {
     struct husk husk;
     struct watch on_control, on_pidfd;
     unsigned brew_failures; /* in a row */
+    bool soiled;            /* an earlier environment may have left connections */
+    uint64_t packets;       /* sent, when the slot was cleaned last */
 
     /* of the environment */
     uint64_t env_id;

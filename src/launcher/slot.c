@@ -158,6 +158,19 @@ static int make_cgroup(struct slot *slot, struct err *err)
     return cgroup_new(slot->launcher->cgroups, name, &slot->cgroup, err);
 }
 
+/* No process is left in the slot here, so nothing new comes. Not on the way of a KILL: it takes milliseconds.
+ */
+static void clean(struct slot *slot)
+{
+    struct err err;
+
+    if (!slot->soiled)
+        return;
+    slot->soiled = false;
+    if (net_slot_clean(slot->launcher->net, slot->index, slot->netns, &slot->packets, &err) < 0)
+        log_warn("slot %u: %s", slot->index, err.text);
+}
+
 static int brew(struct slot *slot, struct err *err)
 {
     struct launcher *launcher = slot->launcher;
@@ -174,6 +187,7 @@ static int brew(struct slot *slot, struct err *err)
 
     if (r < 0)
         return r;
+    clean(slot);
     r = husk_spawn(&place, &slot->husk, err);
     if (r < 0)
         return r;
@@ -333,6 +347,7 @@ static void do_scrub(struct slot *slot)
     volumes_release(slot->launcher, slot);
     bury(slot->launcher, slot->cgroup);
     slot->cgroup = NULL;
+    slot->soiled = true;
     forget_environment(slot);
 }
 

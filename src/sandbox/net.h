@@ -37,6 +37,10 @@ int net_sweep(const char *instance, struct err *err);
 int net_slot_add(struct net *net, unsigned index, int *ret_netns_fd, struct err *err);
 /** Removes the link; the caller closes its namespace descriptor. */
 void net_slot_remove(struct net *net, unsigned index);
+/** Ends what an earlier environment left behind in a slot without processes: connections of its own and those
+ * that router and host still know of. packets: how many the slot had sent at the last call, 0 at first; when
+ * it sent none since, that is noticed and quick. */
+int net_slot_clean(struct net *net, unsigned index, int netns_fd, uint64_t *packets, struct err *err);
 /** A fresh listening, non-blocking, close-on-exec TCP socket on 127.0.0.1:9001 inside that namespace. */
 int net_slot_listen(int netns_fd, int *ret_fd, struct err *err);
 

@@ -432,6 +432,18 @@ def test_kill_9_ends_every_sandbox_and_the_next_start_sweeps(tmp_path, share, bo
     assert driver.traces("pytest04", launcher.data) == []
 
 
+def test_the_next_environment_of_a_slot_sees_no_connections_of_the_former(tmp_path, share, bootstrap):
+    launcher = driver.Launcher(tmp_path / "data", instance="pytest10", share=share, spare=1, extra=["--max-slots=1"])
+    code = launcher.add_code({"bootstrap": bootstrap})
+    for _ in range(3):
+        env = launcher.start(code).hello()
+        states = [line.split()[3] for line in env.ask("r /proc/net/tcp").splitlines()[1:]]
+        assert sorted(states) == ["01", "01", "0A"]  # both ends of its connection to the Runtime API, and the listener
+        env.kill()
+    assert launcher.stop() == 0
+    assert driver.traces("pytest10", launcher.data) == []
+
+
 def test_two_instances_live_side_by_side(tmp_path, share, bootstrap, launcher, code):
     other = driver.Launcher(tmp_path / "data", instance="pytest05", share=share, spare=1, uid_base=800000)
     env, theirs = launcher.start(code).hello(), other.start(other.add_code({"bootstrap": bootstrap})).hello()
