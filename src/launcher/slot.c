@@ -100,10 +100,9 @@ static void on_control(void *owner)
         log_error("slot %u: %s", slot->index, slot->why.text);
         count_brew_failure(slot);
     } else if (r > 0 && report.type == CONTROL_FAILED) {
-        /* STARTED is said already. What could not be done is told like a program that could not be executed.
-         */
+        /* STARTED is said already. */
         log_error("slot %u: %s: %s", slot->index, report.step, strerror(report.value));
-        slot->exit.kind = WIRE_EXIT_EXEC;
+        slot->exit.kind = WIRE_EXIT_PLATFORM;
         slot->exit.value = report.value;
         (void)snprintf(slot->exit_text, sizeof slot->exit_text, "%s", report.step);
     } else if (r > 0 && report.type == CONTROL_EXITED && slot->state.husk == HUSK_RUNNING &&

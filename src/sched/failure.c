@@ -84,6 +84,16 @@ static void exec_failure(struct failure *failure, const char *request_id, const 
     failure_plain(failure, "Runtime.InvalidEntrypoint", request_id, text);
 }
 
+static void platform_failure(struct failure *failure, const char *request_id,
+                             const struct wire_exited *exited)
+{
+    char text[300];
+
+    (void)snprintf(text, sizeof text, "The environment could not be prepared: %s: %s", exited->text,
+                   strerror(exited->value));
+    failure_plain(failure, "Sandbox.Failure", request_id, text);
+}
+
 void failure_exit(struct failure *failure, const char *request_id, const struct wire_exited *exited,
                   int provided, int has_wrapper)
 {
@@ -93,6 +103,9 @@ void failure_exit(struct failure *failure, const char *request_id, const struct 
     switch ((enum wire_exit_kind)exited->kind) {
     case WIRE_EXIT_EXEC:
         exec_failure(failure, request_id, exited, provided, has_wrapper);
+        return;
+    case WIRE_EXIT_PLATFORM:
+        platform_failure(failure, request_id, exited);
         return;
     case WIRE_EXIT_SIGNAL:
         name = signal_name(exited->value);

@@ -15,6 +15,7 @@ import driver
 import pytest
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+PLATFORM = 3  # enum wire_exit_kind
 CLONE_NEWUSER, CLONE_NEWNS, CLONE_NEWNET = 0x10000000, 0x20000, 0x40000000
 
 
@@ -157,6 +158,39 @@ def test_exit_status_signal_and_exec_errors_are_told(launcher, code):
         message = expect_exit(launcher, env)
         assert (message.kind, message.value, message.text) == (2, value, path)
         env.kill()
+
+
+# An irori-init that is ready and then cannot do what a START asks for; see src/wire/control.h.
+FAILING_INIT = r"""
+#include <string.h>
+#include <sys/socket.h>
+
+int main(void)
+{
+    static char packet[1 << 18];
+    struct { unsigned type, kind; int value; char step[52]; } report = { 3 };
+
+    recv(3, packet, sizeof packet, 0);
+    send(3, &report, sizeof report, 0);
+    recv(3, packet, sizeof packet, 0);
+    report.type = 4;
+    report.value = 2;
+    strcpy(report.step, "/var/task");
+    send(3, &report, sizeof report, 0);
+    return 1;
+}
+"""
+
+
+def test_what_the_platform_cannot_do_is_not_blamed_on_the_program(tmp_path, share, bootstrap):
+    (tmp_path / "init.c").write_text(FAILING_INIT)
+    subprocess.run(["gcc", "-static", "-o", str(tmp_path / "init"), str(tmp_path / "init.c")], check=True)
+    launcher = driver.Launcher(tmp_path / "data", instance="pytest11", share=share, spare=1, extra=[f"--init={tmp_path / 'init'}"])
+    env = launcher.start(launcher.add_code({"bootstrap": bootstrap}))
+    message = expect_exit(launcher, env)
+    assert (message.kind, message.value, message.text) == (PLATFORM, errno.ENOENT, "/var/task")
+    env.kill()
+    assert launcher.stop() == 0
 
 
 def test_children_die_with_the_program(launcher, code):

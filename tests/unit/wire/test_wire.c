@@ -89,6 +89,9 @@ static void test_every_type_arrives(void **state)
         { .type = WIRE_EXITED,
           .env_id = 4,
           .exited = { .kind = WIRE_EXIT_EXEC, .value = -2, .out_of_memory = true, .text = "/x" } },
+        { .type = WIRE_EXITED,
+          .env_id = 4,
+          .exited = { .kind = WIRE_EXIT_PLATFORM, .value = -2, .out_of_memory = true, .text = "/x" } },
         { .type = WIRE_GONE, .env_id = 5 },
     };
 
@@ -103,7 +106,7 @@ static void test_every_type_arrives(void **state)
         assert_true(got.number == all[i].number);
         assert_string_equal(got.text, all[i].text ? all[i].text : "");
         if (got.type == WIRE_EXITED) {
-            assert_int_equal(got.exited.kind, WIRE_EXIT_EXEC);
+            assert_int_equal(got.exited.kind, all[i].exited.kind);
             assert_int_equal(got.exited.value, -2);
             assert_true(got.exited.out_of_memory && got.exited.env_id == 4);
             assert_string_equal(got.exited.text, "/x");
@@ -159,7 +162,8 @@ static void test_values_out_of_range_are_not_sent(void **state)
     REFUSE_WITH(start.env = valueless; message.start.envc = 1);
     refuse(&(struct wire_message){ .type = WIRE_CPU, .env_id = 1, .number = 1000001 });
     refuse(&(struct wire_message){ .type = WIRE_READY });
-    refuse(&(struct wire_message){ .type = WIRE_EXITED, .env_id = 1, .exited = { .kind = 3, .text = "" } });
+    refuse(&(struct wire_message){
+        .type = WIRE_EXITED, .env_id = 1, .exited = { .kind = WIRE_EXIT_PLATFORM + 1, .text = "" } });
 }
 
 static void test_what_is_too_long_is_not_sent(void **state)
