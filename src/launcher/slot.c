@@ -106,11 +106,11 @@ static void on_control(void *owner)
         slot->exit.value = report.value;
         (void)snprintf(slot->exit_text, sizeof slot->exit_text, "%s", report.step);
     } else if (r > 0 && report.type == CONTROL_EXITED && slot->state.husk == HUSK_RUNNING &&
-               report.kind <= WIRE_EXIT_EXEC) {
+               report.kind <= WIRE_EXIT_LOADER) {
         slot->exit.kind = report.kind;
         slot->exit.value = report.value;
         (void)snprintf(slot->exit_text, sizeof slot->exit_text, "%s",
-                       report.kind == WIRE_EXIT_EXEC ? slot->message.start.argv[0] : "");
+                       report.kind >= WIRE_EXIT_EXEC ? slot->message.start.argv[0] : "");
     }
     /* One report is all there is; the end of the socket comes with the end of the process. */
     (void)epoll_ctl(slot->launcher->epoll, EPOLL_CTL_DEL, slot->husk.control, NULL);

@@ -7,7 +7,8 @@
  *   SETUP ──▶                the filter; sent before the process exists
  *             ◀── READY | FAILED
  *   START ──▶                who to become, what to mount, what to run; the mounts as descriptors
- *             ◀── EXITED     what the runtime process came to, or (WIRE_EXIT_EXEC) why there never was one
+ *             ◀── EXITED     what the runtime process came to, or (WIRE_EXIT_EXEC, _LOADER)
+ *                          why there never was one
  *
  * Both ends are one build on one machine: structs travel as they are. After START the process at the other
  * end has the function's identity, so the launcher takes every answer as hostile. Only kernel headers:
@@ -59,5 +60,5 @@ struct control_report {
     uint32_t type; /* READY, FAILED, EXITED */
     uint32_t kind; /* EXITED: enum wire_exit_kind */
     int32_t value; /* EXITED: see there; FAILED: errno */
-    char step[52]; /* FAILED, and EXITED with WIRE_EXIT_EXEC: what was being done */
+    char step[52]; /* FAILED, and EXITED with WIRE_EXIT_EXEC or _LOADER: what was being done */
 };

@@ -15,7 +15,7 @@ import driver
 import pytest
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-PLATFORM = 3  # enum wire_exit_kind
+EXEC, LOADER, PLATFORM = 2, 3, 4  # enum wire_exit_kind
 CLONE_NEWUSER, CLONE_NEWNS, CLONE_NEWNET = 0x10000000, 0x20000, 0x40000000
 
 
@@ -156,8 +156,15 @@ def test_exit_status_signal_and_exec_errors_are_told(launcher, code):
     for path, value in (("/var/task/none", errno.ENOENT), ("/etc/passwd", errno.EACCES)):
         env = launcher.start(code, argv=[path])
         message = expect_exit(launcher, env)
-        assert (message.kind, message.value, message.text) == (2, value, path)
+        assert (message.kind, message.value, message.text) == (EXEC, value, path)
         env.kill()
+
+
+def test_a_missing_interpreter_is_not_a_missing_program(launcher):
+    env = launcher.start(launcher.add_code({"bootstrap": b"#!/usr/bin/none\n"}))
+    message = expect_exit(launcher, env)
+    assert (message.kind, message.value, message.text) == (LOADER, errno.ENOENT, "/var/task/bootstrap")
+    env.kill()
 
 
 # An irori-init that is ready and then cannot do what a START asks for; see src/wire/control.h.

@@ -62,6 +62,14 @@ static void test_programs_that_cannot_start(void **state)
                 "{\"errorType\":\"Runtime.ExitError\",\"errorMessage\":\"RequestId: id Error: Runtime exited "
                 "with error: "
                 "exit status 127\"}");
+    missing.kind = WIRE_EXIT_LOADER;
+    expect_exit(
+        &missing, 1, 0,
+        "{\"errorType\":\"Runtime.InvalidEntrypoint\",\"errorMessage\":\"RequestId: id Error: fork/exec "
+        "/var/task/bootstrap: no such file or directory\"}");
+    expect_exit(&missing, 0, 1,
+                "{\"errorType\":\"Runtime.ExitError\",\"errorMessage\":\"RequestId: id Error: Runtime exited "
+                "with error: exit status 126\"}");
 }
 
 static void test_what_the_platform_could_not_do(void **state)
