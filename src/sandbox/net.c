@@ -162,12 +162,27 @@ static void drop_own_links(struct nft_plan *plan)
     plan->own_count = kept;
 }
 
+/* 0 when connection tracking is not there yet: the plan is made again soon. */
+static uint32_t read_table_entries(void)
+{
+    AUTO_FD int fd = open("/proc/sys/net/netfilter/nf_conntrack_max", O_RDONLY | O_CLOEXEC);
+    char text[24];
+    uint64_t value = 0;
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+
+    if (n <= 0)
+        return 0;
+    text[n] = '\0';
+    return text_to_u64(text, strcspn(text, "\n"), UINT32_MAX, &value) ? (uint32_t)value : 0;
+}
+
 static int make_plan(const struct net *net, struct nft_plan *plan)
 {
     int r;
 
     *plan = (struct nft_plan){ .instance = net->instance, .router_address = net->router_address };
     memcpy(plan->link, net->link, sizeof plan->link);
+    plan->table_entries = read_table_entries();
     r = nl_ranges(net->host_nl, NL_ADDRESSES | NL_SUBNETS, plan->own, NFT_OWN_MAX, &plan->own_count);
     if (r < 0)
         return r;

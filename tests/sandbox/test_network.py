@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from net_world import (DRIVER, MACHINE, NEIGHBOUR, PRIVATE, PUBLIC, Net, Space, connect, make_internet, run)
@@ -441,6 +442,21 @@ def test_a_slot_cannot_fill_the_connection_table(world):
     sent = slot.do("python3", "-c", FILL).stdout
     count = int(world.do("cat", "/proc/sys/net/netfilter/nf_conntrack_count").stdout)
     assert 4000 <= count <= 4200, (count, sent)
+
+
+def test_functions_together_cannot_fill_the_hosts_connection_table(world):
+    """Half of it in 16 groups; here one group is filled, by one source port of each slot that leaves the same rest."""
+    most = int(Path("/proc/sys/net/netfilter/nf_conntrack_max").read_text()) // 2 // 16
+    net = Net(world, "aaaaaaaa")
+    for index in range(most // 4000 + 1):
+        net.add(index).do("python3", "-c", "import socket\n"
+                          "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+                          f"s.bind(('0.0.0.0', {16000 + 16 * index}))\n"
+                          "for port in range(10000, 14000):\n"
+                          f"    try: s.sendto(b'x', ('{PUBLIC}', port))\n"
+                          "    except OSError: pass\n")
+    count = int(world.do("cat", "/proc/sys/net/netfilter/nf_conntrack_count").stdout)
+    assert most <= count <= most + 100, (most, count)
 
 
 # What is left of a function: two connections to the outside that are remembered, a socket that waits for late packets.
