@@ -243,6 +243,26 @@ def test_tmp_does_not_count_against_memory(launcher, code):
     env.kill()
 
 
+def test_no_tmp_is_promised_when_the_disk_is_nearly_full(tmp_path, share, bootstrap):
+    data = tmp_path / "data"
+    data.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", str(data)], check=True)
+    try:
+        launcher = driver.Launcher(data, instance="pytest12", share=share, spare=0)
+        code = launcher.add_code({"bootstrap": bootstrap})
+        launcher.start(code).hello().kill()
+        free = os.statvfs(data).f_bavail * os.statvfs(data).f_bsize
+        (data / "filler").write_bytes(bytes(free - (9 << 20)))
+        message = launcher.receive(launcher.start_raw(code))
+        assert (message.type, message.number) == (driver.FAILED, 0) and "free" in message.text, message
+        (data / "filler").unlink()
+        launcher.start(code).hello().kill()
+        assert launcher.stop() == 0
+        assert [trace for trace in driver.traces("pytest12", data) if " - tmpfs " not in trace] == []
+    finally:
+        subprocess.run(["umount", "-l", str(data)], check=True)
+
+
 def test_tmp_refuses_devices_and_set_user_id(env):
     options = env.ask("e grep ' /tmp ' /proc/self/mounts").split()[3].split(",")
     assert {"nosuid", "nodev"} <= set(options)
