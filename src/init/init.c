@@ -201,7 +201,9 @@ int main(void)
     r = init_spawn(strings, strings + start->argc + 1, CONTROL_LOG_FD);
     (void)close(CONTROL_LOG_FD);
     if (r < 0) {
-        report(CONTROL_EXITED, WIRE_EXIT_EXEC, -r, strings[0]);
+        bool there = r == -ENOENT && access(strings[0], F_OK) == 0;
+
+        report(CONTROL_EXITED, there ? WIRE_EXIT_LOADER : WIRE_EXIT_EXEC, -r, strings[0]);
         _exit(0);
     }
     status = supervise(r, signals);

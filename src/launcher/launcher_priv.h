@@ -49,6 +49,8 @@ struct slot {
     struct husk husk;
     struct watch on_control, on_pidfd;
     unsigned brew_failures;  /* in a row */
+    bool soiled;             /* an earlier environment may have left connections */
+    uint64_t packets;        /* sent, when the slot was cleaned last */
     struct template *family; /* in whose namespaces it is made; NULL = none */
     bool given_away;         /* an ordinary slot is wanted more: it becomes one once its processes are gone */
 

@@ -140,18 +140,17 @@ static void on_control(void *owner)
         log_error("slot %u: %s", slot->index, slot->why.text);
         count_brew_failure(slot);
     } else if (r > 0 && report.type == CONTROL_FAILED) {
-        /* STARTED is said already. What could not be done is told like a program that could not be executed.
-         */
+        /* STARTED is said already. */
         log_error("slot %u: %s: %s", slot->index, report.step, strerror(report.value));
-        slot->exit.kind = WIRE_EXIT_EXEC;
+        slot->exit.kind = WIRE_EXIT_PLATFORM;
         slot->exit.value = report.value;
         (void)snprintf(slot->exit_text, sizeof slot->exit_text, "%s", report.step);
     } else if (r > 0 && report.type == CONTROL_EXITED && slot->state.husk == HUSK_RUNNING &&
-               report.kind <= WIRE_EXIT_EXEC) {
+               report.kind <= WIRE_EXIT_LOADER) {
         slot->exit.kind = report.kind;
         slot->exit.value = report.value;
         (void)snprintf(slot->exit_text, sizeof slot->exit_text, "%s",
-                       report.kind == WIRE_EXIT_EXEC ? slot->message.start.argv[0] : "");
+                       report.kind >= WIRE_EXIT_EXEC ? slot->message.start.argv[0] : "");
     }
     /* One report is all there is; the end of the socket comes with the end of the process. */
     (void)epoll_ctl(slot->launcher->epoll, EPOLL_CTL_DEL, slot->husk.control, NULL);
@@ -198,6 +197,19 @@ static int make_cgroup(struct slot *slot, struct err *err)
     return cgroup_new(slot->launcher->cgroups, name, &slot->cgroup, err);
 }
 
+/* No process is left in the slot here, so nothing new comes. Not on the way of a KILL: it takes milliseconds.
+ */
+static void clean(struct slot *slot)
+{
+    struct err err;
+
+    if (!slot->soiled)
+        return;
+    slot->soiled = false;
+    if (net_slot_clean(slot->launcher->net, slot->index, slot->netns, &slot->packets, &err) < 0)
+        log_warn("slot %u: %s", slot->index, err.text);
+}
+
 static int brew(struct slot *slot, struct err *err)
 {
     struct launcher *launcher = slot->launcher;
@@ -215,6 +227,7 @@ static int brew(struct slot *slot, struct err *err)
 
     if (r < 0)
         return r;
+    clean(slot);
     r = husk_spawn(&place, &slot->husk, err);
     if (r < 0)
         return r;
@@ -420,6 +433,7 @@ static void do_scrub(struct slot *slot)
     volumes_release(slot->launcher, slot);
     bury(slot->launcher, slot->cgroup);
     slot->cgroup = NULL;
+    slot->soiled = true;
     forget_environment(slot);
 }
 

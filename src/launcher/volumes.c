@@ -188,7 +188,8 @@ void volumes_on_answer(struct launcher *launcher)
             continue;
         }
         if (answer.failed) {
-            log_error("/tmp: %s", answer.text);
+            if (clock_us() >= launcher->brew_pause_until_us) /* once for all that were asked for together */
+                log_error("/tmp: %s", answer.text);
             launcher->brew_pause_until_us = clock_us() + 1000000;
         }
         /* The mount of a released volume that was asked for before its release. */

@@ -22,12 +22,14 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "sandbox/allow.h"
+#include "sandbox/flows.h"
 #include "sandbox/netlink.h"
 #include "sandbox/nft.h"
 #include "sandbox/sysctl_guard.h"
 
 #define SLOT_ADDRESS(index) (IP4(198, 18, 0, 1) + (index))
 #define SLOT_ROUTER         IP4(169, 254, 1, 1) /* only ever a next hop */
+#define SLOT_DEVICE         "eth0"
 #define LINK_RANGE          IP4(198, 19, 0, 0)
 
 enum {
@@ -53,6 +55,7 @@ struct net {
     bool usable, warned;
     int home_ns, router_ns;
     int host_nl, router_nl;
+    int host_flows, router_flows;                 /* NETLINK_NETFILTER */
     int epoll, timer, address_events, nft_events; /* see watch_open() */
     uint32_t host_address, router_address;
     struct allow allows[ALLOW_MAX];
@@ -162,12 +165,27 @@ static void drop_own_links(struct nft_plan *plan)
     plan->own_count = kept;
 }
 
+/* 0 when connection tracking is not there yet: the plan is made again soon. */
+static uint32_t read_table_entries(void)
+{
+    AUTO_FD int fd = open("/proc/sys/net/netfilter/nf_conntrack_max", O_RDONLY | O_CLOEXEC);
+    char text[24];
+    uint64_t value = 0;
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+
+    if (n <= 0)
+        return 0;
+    text[n] = '\0';
+    return text_to_u64(text, strcspn(text, "\n"), UINT32_MAX, &value) ? (uint32_t)value : 0;
+}
+
 static int make_plan(const struct net *net, struct nft_plan *plan)
 {
     int r;
 
     *plan = (struct nft_plan){ .instance = net->instance, .router_address = net->router_address };
     memcpy(plan->link, net->link, sizeof plan->link);
+    plan->table_entries = read_table_entries();
     r = nl_ranges(net->host_nl, NL_ADDRESSES | NL_SUBNETS, plan->own, NFT_OWN_MAX, &plan->own_count);
     if (r < 0)
         return r;
@@ -375,8 +393,11 @@ static int build(struct net *net, struct err *err)
     if (setns(net->router_ns, CLONE_NEWNET) < 0)
         return err_set(err, ERR_SYSTEM, errno, "cannot enter the router");
     (void)apply_settings(router_late_settings);
+    r = nl_open(NETLINK_NETFILTER, 0, &net->router_flows);
     netns_return(net->home_ns);
-    return 0;
+    if (r == 0)
+        r = nl_open(NETLINK_NETFILTER, 0, &net->host_flows);
+    return r < 0 ? err_set(err, ERR_SYSTEM, -r, "cannot reach connection tracking") : 0;
 }
 
 static void watch_add(int epoll, int fd)
@@ -472,6 +493,8 @@ static void unbuild(struct net *net)
     free(net->host_script);
     free(net->router_script);
     net->host_script = net->router_script = NULL;
+    close_one(&net->host_flows);
+    close_one(&net->router_flows);
     close_one(&net->router_nl);
     close_one(&net->router_ns);
     net->usable = false;
@@ -518,6 +541,7 @@ int net_open(const struct net_config *config, struct net **ret_net, struct err *
     if (!net)
         return err_set(err, ERR_SYSTEM, ENOMEM, "network");
     net->home_ns = net->router_ns = net->host_nl = net->router_nl = -1;
+    net->host_flows = net->router_flows = -1;
     net->epoll = net->timer = net->address_events = net->nft_events = -1;
     net->guard = GUARD_INIT;
     r = init(net, config, err);
@@ -595,7 +619,7 @@ static int connect_slot(const struct net *net, unsigned index, int netns_fd)
 {
     char name[IFNAMSIZ];
     struct nl_veth_end near = { name, IFINDEX_SLOTS + (int)index, { 0 } };
-    struct nl_veth_end far = { "eth0", IFINDEX_SLOTS, { 0x02, 'I', 'r', 1 } };
+    struct nl_veth_end far = { SLOT_DEVICE, IFINDEX_SLOTS, { 0x02, 'I', 'r', 1 } };
     struct nl_batch batch;
 
     slot_name(index, name);
@@ -662,6 +686,27 @@ void net_slot_remove(struct net *net, unsigned index)
         return;
     slot_name(index, name);
     (void)remove_link(net->router_nl, name);
+}
+
+int net_slot_clean(struct net *net, unsigned index, int netns_fd, uint64_t *packets, struct err *err)
+{
+    uint64_t sent;
+    int r;
+
+    if (setns(netns_fd, CLONE_NEWNET) < 0)
+        return err_set(err, ERR_SYSTEM, errno, "cannot enter the slot's network");
+    r = flows_end_sockets();
+    sent = flows_packets_sent(SLOT_DEVICE);
+    netns_return(net->home_ns);
+    if (r < 0)
+        return err_set(err, ERR_SYSTEM, -r, "cannot end the connections of slot %u", index);
+    if (!net->usable || sent == *packets)
+        return 0;
+    r = flows_forget(net->router_flows, net->host_flows, SLOT_ADDRESS(index));
+    if (r < 0)
+        return err_set(err, ERR_SYSTEM, -r, "cannot forget the connections of slot %u", index);
+    *packets = sent;
+    return 0;
 }
 
 static int listen_here(int *ret_fd)

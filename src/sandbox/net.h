@@ -41,6 +41,10 @@ void net_slot_remove(struct net *net, unsigned index);
 /** Both ends of a connection to that listener of the namespace, close-on-exec and owned by the caller; the
  * server's does not block. */
 int net_slot_connect(int netns_fd, int listener, int *ret_client, int *ret_server, struct err *err);
+/** Ends what an earlier environment left behind in a slot without processes: connections of its own and those
+ * that router and host still know of. packets: how many the slot had sent at the last call, 0 at first; when
+ * it sent none since, that is noticed and quick. */
+int net_slot_clean(struct net *net, unsigned index, int netns_fd, uint64_t *packets, struct err *err);
 /** A fresh listening, non-blocking, close-on-exec TCP socket on 127.0.0.1:9001 inside that namespace. */
 int net_slot_listen(int netns_fd, int *ret_fd, struct err *err);
 

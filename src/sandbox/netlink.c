@@ -1,4 +1,4 @@
-#include "sandbox/netlink.h"
+#include "sandbox/netlink_priv.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -65,7 +65,7 @@ static void batch_set_message_len(struct nl_batch *batch)
     header->nlmsg_len = (uint32_t)(batch->len - batch->message);
 }
 
-static void nl_begin(struct nl_batch *batch, uint16_t type, unsigned flags, const void *body, size_t len)
+void nl_begin(struct nl_batch *batch, uint16_t type, unsigned flags, const void *body, size_t len)
 {
     size_t start = batch->len;
     struct nlmsghdr *header = batch_room(batch, sizeof *header);
@@ -81,7 +81,7 @@ static void nl_begin(struct nl_batch *batch, uint16_t type, unsigned flags, cons
     batch_set_message_len(batch);
 }
 
-static void nl_attr(struct nl_batch *batch, unsigned type, const void *value, size_t len)
+void nl_attr(struct nl_batch *batch, unsigned type, const void *value, size_t len)
 {
     struct rtattr *attr = batch_room(batch, RTA_LENGTH(len));
 
@@ -109,7 +109,7 @@ static void nl_attr_text(struct nl_batch *batch, unsigned type, const char *text
     nl_attr(batch, type, text, strlen(text) + 1);
 }
 
-static size_t nl_nest(struct nl_batch *batch, unsigned type)
+size_t nl_nest(struct nl_batch *batch, unsigned type)
 {
     size_t start = batch->len;
 
@@ -117,7 +117,7 @@ static size_t nl_nest(struct nl_batch *batch, unsigned type)
     return start;
 }
 
-static void nl_nest_end(struct nl_batch *batch, size_t start)
+void nl_nest_end(struct nl_batch *batch, size_t start)
 {
     struct rtattr *attr = (struct rtattr *)(void *)(batch->data + start);
 

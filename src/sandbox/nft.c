@@ -164,13 +164,29 @@ static void write_guard(const struct guard_state *before, struct buf *out)
     }
 }
 
+/* By the low bits of the source port, which all groups get about as much of. Whoever chooses ports can fill a
+ * group, and then the others' connections that fall into it are refused; but not the host's own. */
+static void write_share(const struct nft_plan *plan, const char *match, struct buf *out)
+{
+    uint32_t entries = plan->table_entries ? plan->table_entries : NFT_TABLE_ENTRIES;
+
+    (void)buf_printf(
+        out,
+        "    %sct state new add @connections { th sport & %d ct count over %u } reject with icmpx "
+        "admin-prohibited\n",
+        match, NFT_CONNECTION_GROUPS - 1, entries / 2 / NFT_CONNECTION_GROUPS);
+}
+
 int nft_write_host(const struct nft_plan *plan, struct buf *out)
 {
-    char router[DNS_IP4_BYTES];
+    char router[DNS_IP4_BYTES], match[IFNAMSIZ + 16];
 
     dns_format_ip4(plan->router_address, router);
     (void)nft_write_removal(plan->instance, out);
-    (void)buf_printf(out, "table inet irori_%s {\n", plan->instance);
+    (void)buf_printf(out,
+                     "table inet irori_%s {\n"
+                     "  set connections { type inet_service; size %d; flags dynamic; }\n",
+                     plan->instance, NFT_CONNECTION_GROUPS);
     write_sets(plan, out);
     write_outbound(plan, out);
     write_translation(plan, out);
@@ -183,16 +199,21 @@ int nft_write_host(const struct nft_plan *plan, struct buf *out)
                      "    type filter hook input priority -10; policy accept;\n"
                      "    iifname != \"%s\" accept\n"
                      "    meta nfproto != ipv4 drop\n"
-                     "    ct state established,related accept\n"
-                     "    jump services\n"
-                     "    reject with icmpx admin-prohibited\n"
-                     "  }\n"
-                     "  chain forward {\n"
-                     "    type filter hook forward priority -10; policy accept;\n"
+                     "    ct state established,related accept\n",
+                     plan->link, router, plan->link);
+    write_share(plan, "", out);
+    (void)buf_puts(out, "    jump services\n"
+                        "    reject with icmpx admin-prohibited\n"
+                        "  }\n"
+                        "  chain forward {\n"
+                        "    type filter hook forward priority -10; policy accept;\n");
+    (void)snprintf(match, sizeof match, "iifname \"%s\" ", plan->link);
+    write_share(plan, match, out);
+    (void)buf_printf(out,
                      "    iifname \"%s\" jump outbound\n"
                      "    oifname \"%s\" ct state established,related accept\n"
                      "    oifname \"%s\" drop\n",
-                     plan->link, router, plan->link, plan->link, plan->link, plan->link);
+                     plan->link, plan->link, plan->link);
     if (plan->before)
         write_guard(plan->before, out);
     (void)buf_puts(out, "  }\n}\n");

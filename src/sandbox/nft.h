@@ -29,6 +29,10 @@ enum {
     NFT_OWN_MAX = 8192, /* kube-proxy gives a host thousands */
     NFT_SERVICES_MAX = 512,
     NFT_SLOT_CONNECTIONS = 4096, /* open at a time; one function must not fill the host's table of them */
+    /* All functions together may take half of the host's table. Counted in groups: the kernel goes through a
+     * whole group for a new connection. */
+    NFT_CONNECTION_GROUPS = 16,
+    NFT_TABLE_ENTRIES = 65536, /* of the host's table, while that is not known */
     NFT_CHAIN_BYTES = 192,
 };
 
@@ -46,6 +50,7 @@ struct nft_plan {
     const char *instance;
     char link[IFNAMSIZ]; /* the host's end of the link */
     uint32_t router_address;
+    uint32_t table_entries; /* net.netfilter.nf_conntrack_max; 0 = not known */
     struct nft_service services[NFT_SERVICES_MAX];
     size_t service_count;
     struct nl_range own[NFT_OWN_MAX]; /* addresses and subnets of the host */

@@ -24,6 +24,9 @@ enum { EXT4_GOING_FLAGS_NOLOGFLUSH = 2 };
 
 enum { MAX_TEMPLATES = 8, BLOCK_BYTES = 4096, BYTES_PER_INODE = 8192, INODE_BYTES = 256 };
 
+/* Free in the file system below which there are no new volumes: the smaller of the two. */
+enum { ROOM_PERCENT = 5, ROOM_BYTES = 1 << 30 };
+
 struct template
 {
     unsigned size_mb; /* 0 = free */
@@ -293,9 +296,29 @@ static int read_state(const struct volume *volume, struct statfs *ret_room,
     return 0;
 }
 
+/* Images are sparse: what they promise together may be more than there is. What is left belongs to the data
+ * folder's other users, and to the environments that run. */
+static int check_room(int scratch, struct err *err)
+{
+    struct statfs room;
+    uint64_t unit, left, least;
+
+    if (fstatfs(scratch, &room) < 0)
+        return err_set(err, ERR_SYSTEM, errno, "looking for room in the data folder");
+    unit = (uint64_t)room.f_bsize;
+    left = (uint64_t)room.f_bavail * unit;
+    least = (uint64_t)room.f_blocks * unit / 100 * ROOM_PERCENT;
+    if (least > ROOM_BYTES)
+        least = ROOM_BYTES;
+    if (left >= least)
+        return 0;
+    return err_set(err, ERR_SYSTEM, ENOSPC, "the data folder's file system has only %llu MiB free",
+                   (unsigned long long)(left >> 20));
+}
+
 int volume_new(struct volume_source *source, unsigned size_mb, struct volume **ret_volume, struct err *err)
 {
-    int template = find_template(source, size_mb, err), r;
+    int r = check_room(source->scratch, err), template = r < 0 ? r : find_template(source, size_mb, err);
     AUTO_FREE struct volume *volume = calloc(1, sizeof *volume);
 
     if (template <0)

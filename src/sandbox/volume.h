@@ -22,7 +22,8 @@ struct volume;
 int volume_source_new(int scratch, struct volume_source **ret_source, struct err *err);
 struct volume_source *volume_source_free(struct volume_source *source);
 
-/** An empty file system with at least size_mb MiB for files, mode 1777. */
+/** An empty file system with at least size_mb MiB for files, mode 1777. Refused when the folder's file system
+ * has less than 5 % and less than 1 GiB free. */
 int volume_new(struct volume_source *source, unsigned size_mb, struct volume **ret_volume, struct err *err);
 /** A mount of it that is not attached anywhere (nosuid, nodev), for the caller to close. */
 int volume_mount(struct volume *volume, int *ret_fd, struct err *err);

@@ -68,11 +68,11 @@ static void exec_failure(struct failure *failure, const char *request_id, const 
     /* What a start script of the managed runtimes would exit with. */
     if (has_wrapper && !provided) {
         (void)snprintf(text, sizeof text, "Runtime exited with error: exit status %d",
-                       exited->value == ENOENT ? 127 : 126);
+                       exited->value == ENOENT && exited->kind == WIRE_EXIT_EXEC ? 127 : 126);
         failure_plain(failure, "Runtime.ExitError", request_id, text);
         return;
     }
-    if (provided && exited->value == ENOENT) {
+    if (provided && exited->value == ENOENT && exited->kind == WIRE_EXIT_EXEC) {
         failure_plain(failure, "Runtime.InvalidEntrypoint", request_id,
                       "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]");
         return;
@@ -84,6 +84,16 @@ static void exec_failure(struct failure *failure, const char *request_id, const 
     failure_plain(failure, "Runtime.InvalidEntrypoint", request_id, text);
 }
 
+static void platform_failure(struct failure *failure, const char *request_id,
+                             const struct wire_exited *exited)
+{
+    char text[300];
+
+    (void)snprintf(text, sizeof text, "The environment could not be prepared: %s: %s", exited->text,
+                   strerror(exited->value));
+    failure_plain(failure, "Sandbox.Failure", request_id, text);
+}
+
 void failure_exit(struct failure *failure, const char *request_id, const struct wire_exited *exited,
                   int provided, int has_wrapper)
 {
@@ -92,7 +102,11 @@ void failure_exit(struct failure *failure, const char *request_id, const struct 
 
     switch ((enum wire_exit_kind)exited->kind) {
     case WIRE_EXIT_EXEC:
+    case WIRE_EXIT_LOADER:
         exec_failure(failure, request_id, exited, provided, has_wrapper);
+        return;
+    case WIRE_EXIT_PLATFORM:
+        platform_failure(failure, request_id, exited);
         return;
     case WIRE_EXIT_SIGNAL:
         name = signal_name(exited->value);

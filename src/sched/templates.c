@@ -269,7 +269,7 @@ static void on_started(struct template *template, int *fds, size_t fd_count)
 
 static void on_exited(struct template *template, const struct wire_exited *exited)
 {
-    if (exited->kind == WIRE_EXIT_EXEC)
+    if (exited->kind != WIRE_EXIT_CODE && exited->kind != WIRE_EXIT_SIGNAL)
         (void)snprintf(template->why, sizeof template->why, "%.100s cannot be run: %s", exited->text,
                        strerror(exited->value));
     else

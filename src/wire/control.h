@@ -7,7 +7,8 @@
  *   SETUP ──▶                the filter; sent before the process exists
  *             ◀── READY | FAILED
  *   START ──▶                who to become, what to mount, what to run; the mounts as descriptors
- *             ◀── EXITED     what the runtime process came to, or (WIRE_EXIT_EXEC) why there never was one
+ *             ◀── EXITED     what the runtime process came to, or (WIRE_EXIT_EXEC, _LOADER)
+ *                          why there never was one
  *
  * A START that asks to hold runs nothing: the slot is for a clone, which comes in from outside.
  *             ◀── HELD
@@ -77,7 +78,7 @@ struct control_report {
     uint32_t type; /* READY, FAILED, EXITED, HELD, ADOPTED, CHILD */
     uint32_t kind; /* EXITED: enum wire_exit_kind; CHILD: process id in the init's namespace */
     int32_t value; /* EXITED: see there; FAILED: errno; CHILD: status as of waitpid() */
-    char step[52]; /* FAILED, and EXITED with WIRE_EXIT_EXEC: what was being done */
+    char step[52]; /* FAILED, and EXITED with WIRE_EXIT_EXEC or _LOADER: what was being done */
 };
 
 struct control_adopt {

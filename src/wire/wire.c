@@ -109,7 +109,7 @@ static const char *check_message(const struct wire_message *message, unsigned pa
         return "number";
     if (parts & PART_START)
         return check_start(message->type, &message->start);
-    if ((parts & PART_EXITED) && message->exited.kind > WIRE_EXIT_EXEC)
+    if ((parts & PART_EXITED) && message->exited.kind > WIRE_EXIT_PLATFORM)
         return "kind of exit";
     return NULL;
 }

@@ -81,9 +81,11 @@ enum wire_failure {
 };
 
 enum wire_exit_kind {
-    WIRE_EXIT_CODE,   /* value = exit status */
-    WIRE_EXIT_SIGNAL, /* value = signal number */
-    WIRE_EXIT_EXEC,   /* value = errno of execve(), text = the path */
+    WIRE_EXIT_CODE,     /* value = exit status */
+    WIRE_EXIT_SIGNAL,   /* value = signal number */
+    WIRE_EXIT_EXEC,     /* value = errno of execve(), text = the path */
+    WIRE_EXIT_LOADER,   /* likewise: the file is there, but not the interpreter or loader that it names */
+    WIRE_EXIT_PLATFORM, /* the program was never tried: value = errno, text = what was being done */
 };
 
 struct wire_exited {

@@ -322,6 +322,14 @@ def test_bootstrap_missing_and_not_executable(deploy):
     assert error_of(refused_mode.invoke({}))["errorType"] == "Runtime.InvalidEntrypoint"
 
 
+def test_bootstrap_whose_interpreter_is_missing(deploy):
+    function = deploy(pack({"bootstrap": b"#!/no/such/interpreter\n"}), "provided.al2023", "x")
+    result = function.invoke({})
+    assert error_of(result) == {
+        "errorType": "Runtime.InvalidEntrypoint",
+        "errorMessage": f"RequestId: {result.request_id} Error: fork/exec /var/task/bootstrap: no such file or directory"}
+
+
 def test_pending_functions_conflict(server):
     """Until it is Active: 409, or already served; never anything else."""
     name = server.name("pending")

@@ -15,6 +15,7 @@ import driver
 import pytest
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+EXEC, LOADER, PLATFORM = 2, 3, 4  # enum wire_exit_kind
 CLONE_NEWUSER, CLONE_NEWNS, CLONE_NEWNET = 0x10000000, 0x20000, 0x40000000
 
 
@@ -155,8 +156,48 @@ def test_exit_status_signal_and_exec_errors_are_told(launcher, code):
     for path, value in (("/var/task/none", errno.ENOENT), ("/etc/passwd", errno.EACCES)):
         env = launcher.start(code, argv=[path])
         message = expect_exit(launcher, env)
-        assert (message.kind, message.value, message.text) == (2, value, path)
+        assert (message.kind, message.value, message.text) == (EXEC, value, path)
         env.kill()
+
+
+def test_a_missing_interpreter_is_not_a_missing_program(launcher):
+    env = launcher.start(launcher.add_code({"bootstrap": b"#!/usr/bin/none\n"}))
+    message = expect_exit(launcher, env)
+    assert (message.kind, message.value, message.text) == (LOADER, errno.ENOENT, "/var/task/bootstrap")
+    env.kill()
+
+
+# An irori-init that is ready and then cannot do what a START asks for; see src/wire/control.h.
+FAILING_INIT = r"""
+#include <string.h>
+#include <sys/socket.h>
+
+int main(void)
+{
+    static char packet[1 << 18];
+    struct { unsigned type, kind; int value; char step[52]; } report = { 3 };
+
+    recv(3, packet, sizeof packet, 0);
+    send(3, &report, sizeof report, 0);
+    recv(3, packet, sizeof packet, 0);
+    report.type = 4;
+    report.value = 2;
+    strcpy(report.step, "/var/task");
+    send(3, &report, sizeof report, 0);
+    return 1;
+}
+"""
+
+
+def test_what_the_platform_cannot_do_is_not_blamed_on_the_program(tmp_path, share, bootstrap):
+    (tmp_path / "init.c").write_text(FAILING_INIT)
+    subprocess.run(["gcc", "-static", "-o", str(tmp_path / "init"), str(tmp_path / "init.c")], check=True)
+    launcher = driver.Launcher(tmp_path / "data", instance="pytest11", share=share, spare=1, extra=[f"--init={tmp_path / 'init'}"])
+    env = launcher.start(launcher.add_code({"bootstrap": bootstrap}))
+    message = expect_exit(launcher, env)
+    assert (message.kind, message.value, message.text) == (PLATFORM, errno.ENOENT, "/var/task")
+    env.kill()
+    assert launcher.stop() == 0
 
 
 def test_children_die_with_the_program(launcher, code):
@@ -200,6 +241,26 @@ def test_tmp_does_not_count_against_memory(launcher, code):
     assert env.ask("w /tmp/big 629145600", 120) == "629145600 0"
     assert env.memory() <= 128 << 20
     env.kill()
+
+
+def test_no_tmp_is_promised_when_the_disk_is_nearly_full(tmp_path, share, bootstrap):
+    data = tmp_path / "data"
+    data.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", str(data)], check=True)
+    try:
+        launcher = driver.Launcher(data, instance="pytest12", share=share, spare=0)
+        code = launcher.add_code({"bootstrap": bootstrap})
+        launcher.start(code).hello().kill()
+        free = os.statvfs(data).f_bavail * os.statvfs(data).f_bsize
+        (data / "filler").write_bytes(bytes(free - (9 << 20)))
+        message = launcher.receive(launcher.start_raw(code))
+        assert (message.type, message.number) == (driver.FAILED, 0) and "free" in message.text, message
+        (data / "filler").unlink()
+        launcher.start(code).hello().kill()
+        assert launcher.stop() == 0
+        assert [trace for trace in driver.traces("pytest12", data) if " - tmpfs " not in trace] == []
+    finally:
+        subprocess.run(["umount", "-l", str(data)], check=True)
 
 
 def test_tmp_refuses_devices_and_set_user_id(env):
@@ -430,6 +491,18 @@ def test_kill_9_ends_every_sandbox_and_the_next_start_sweeps(tmp_path, share, bo
     again.start(code).hello().kill()
     assert again.stop() == 0
     assert driver.traces("pytest04", launcher.data) == []
+
+
+def test_the_next_environment_of_a_slot_sees_no_connections_of_the_former(tmp_path, share, bootstrap):
+    launcher = driver.Launcher(tmp_path / "data", instance="pytest10", share=share, spare=1, extra=["--max-slots=1"])
+    code = launcher.add_code({"bootstrap": bootstrap})
+    for _ in range(3):
+        env = launcher.start(code).hello()
+        states = [line.split()[3] for line in env.ask("r /proc/net/tcp").splitlines()[1:]]
+        assert sorted(states) == ["01", "01", "0A"]  # both ends of its connection to the Runtime API, and the listener
+        env.kill()
+    assert launcher.stop() == 0
+    assert driver.traces("pytest10", launcher.data) == []
 
 
 def test_two_instances_live_side_by_side(tmp_path, share, bootstrap, launcher, code):

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from net_world import (DRIVER, MACHINE, NEIGHBOUR, PRIVATE, PUBLIC, Net, Space, connect, make_internet, run)
@@ -421,16 +422,98 @@ def test_without_nftables_slots_have_loopback_only(world):
     assert world.settings() == before
 
 
+FILL = f"""
+import socket
+ok = 0
+for port in range(10000, 15000):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.connect(("{PUBLIC}", port))
+    try:
+        s.send(b"x")
+        ok += 1
+    except OSError:
+        pass
+print(ok)
+"""
+
+
 def test_a_slot_cannot_fill_the_connection_table(world):
     slot = Net(world, "aaaaaaaa").add(0)
-    sent = slot.do("python3", "-c", "import socket\n"
-                   "ok = 0\n"
-                   "for port in range(10000, 15000):\n"
-                   "    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
-                   f"    s.connect(('{PUBLIC}', port))\n"
-                   "    try:\n        s.send(b'x'); ok += 1\n    except OSError: pass\n").stdout
+    sent = slot.do("python3", "-c", FILL).stdout
     count = int(world.do("cat", "/proc/sys/net/netfilter/nf_conntrack_count").stdout)
     assert 4000 <= count <= 4200, (count, sent)
+
+
+def test_functions_together_cannot_fill_the_hosts_connection_table(world):
+    """Half of it in 16 groups; here one group is filled, by one source port of each slot that leaves the same rest."""
+    most = int(Path("/proc/sys/net/netfilter/nf_conntrack_max").read_text()) // 2 // 16
+    net = Net(world, "aaaaaaaa")
+    for index in range(most // 4000 + 1):
+        net.add(index).do("python3", "-c", "import socket\n"
+                          "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+                          f"s.bind(('0.0.0.0', {16000 + 16 * index}))\n"
+                          "for port in range(10000, 14000):\n"
+                          f"    try: s.sendto(b'x', ('{PUBLIC}', port))\n"
+                          "    except OSError: pass\n")
+    count = int(world.do("cat", "/proc/sys/net/netfilter/nf_conntrack_count").stdout)
+    assert most <= count <= most + 100, (most, count)
+
+
+# What is left of a function: two connections to the outside that are remembered, a socket that waits for late packets.
+LEAVE = f"""
+import socket
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+u.bind(("0.0.0.0", 5000))
+u.connect(("{PUBLIC}", 9999))
+u.send(b"?")
+u.recv(100)
+t = socket.create_connection(("{PUBLIC}", 80))
+t.recv(100)
+server = socket.create_server(("127.0.0.1", 0))
+one = socket.create_connection(server.getsockname())
+two = server.accept()[0]
+one.close()
+two.recv(1)
+"""
+
+
+def tracked(space_do, address):
+    return [line for line in space_do("cat", "/proc/net/nf_conntrack").stdout.splitlines() if f"src={address} " in line]
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/net/nf_conntrack"), reason="the kernel does not list connections")
+def test_nothing_of_a_slots_connections_goes_over_to_the_next_environment(world):
+    net = Net(world, "aaaaaaaa")
+    slot, other = net.add(0), net.add(1)
+    for one in (slot, other):
+        one.do("python3", "-c", LEAVE)
+
+    def router(*command):
+        return run(*net.router(), *command)
+
+    def sockets(one):
+        return len(one.do("cat", "/proc/net/tcp").stdout.splitlines()) - 1
+
+    assert len(tracked(router, slot.address)) == len(tracked(router, other.address)) == 2
+    on_host = len(tracked(world.do, net.link[1]))
+    assert on_host == 4 and sockets(slot) == sockets(other) == 1
+    print(f"cleaned in {net.command('clean 0')} ms, again in {net.command('clean 0')} ms")
+    assert tracked(router, slot.address) == [] and len(tracked(router, other.address)) == 2
+    assert len(tracked(world.do, net.link[1])) == 2
+    assert (sockets(slot), sockets(other)) == (0, 1)
+    slot.do("python3", "-c", LEAVE)
+    net.command("clean 0")
+    assert tracked(router, slot.address) == []
+
+
+def test_a_function_that_filled_the_connection_table_does_not_hinder_the_next(world):
+    net = Net(world, "aaaaaaaa")
+    slot = net.add(0)
+    slot.do("python3", "-c", FILL)
+    assert slot.probe("tcp", PUBLIC, 80) in REFUSED
+    print(f"cleaned in {net.command('clean 0')} ms")
+    assert slot.probe("tcp", PUBLIC, 80).endswith(PUBLIC)
+    assert int(world.do("cat", "/proc/sys/net/netfilter/nf_conntrack_count").stdout) < 20
 
 
 @pytest.mark.parametrize("spec", ["nothing", "host:0", "10.1:80", "[2001:db8::1]:80"])

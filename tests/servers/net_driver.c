@@ -5,6 +5,7 @@
  *     add I       namespace of slot I; answers its descriptor (/proc/PID/fd/N)
  *     many I N    slots I to I+N-1; answers the milliseconds it took
  *     listen I    answers the descriptor of the slot's Runtime API listener
+ *     clean I     ends what is left of earlier connections; answers the milliseconds it took
  *     remove I
  *     resolv, hosts   the files, newlines as '|'
  *     close           as at the end of stdin
@@ -27,6 +28,7 @@
 enum { SLOTS_MAX = 8192 };
 
 static int slots[SLOTS_MAX];
+static uint64_t packets[SLOTS_MAX];
 
 static void answer_text(const char *text)
 {
@@ -50,6 +52,16 @@ static int add_many(struct net *net, unsigned first, unsigned count, struct err 
     return 0;
 }
 
+static int clean(struct net *net, unsigned index, struct err *err)
+{
+    uint64_t start = clock_us();
+    int r = net_slot_clean(net, index, slots[index], &packets[index], err);
+
+    if (r == 0)
+        (void)printf("ok %.2f\n", (double)(clock_us() - start) / 1000);
+    return r;
+}
+
 static int on_slot_command(struct net *net, const char *word, unsigned index, unsigned count, struct err *err)
 {
     int fd, r = 0;
@@ -66,6 +78,8 @@ static int on_slot_command(struct net *net, const char *word, unsigned index, un
         r = net_slot_listen(slots[index], &fd, err);
         if (r == 0)
             (void)printf("ok %d\n", fd);
+    } else if (strcmp(word, "clean") == 0) {
+        r = clean(net, index, err);
     } else if (strcmp(word, "remove") == 0) {
         net_slot_remove(net, index);
         (void)close(slots[index]);

@@ -64,6 +64,25 @@ static void own_subnets_are_refused_on_both_sides(void **state)
     test_free(plan);
 }
 
+static void functions_share_half_of_the_hosts_connections(void **state)
+{
+    static const char rule[] = "ct state new add @connections { th sport & 15 ct count over 8192 } reject "
+                               "with icmpx admin-prohibited\n";
+    struct nft_plan *plan = a_plan();
+    AUTO_FREE char *text = NULL, *unknown = host_text(plan);
+    const char *forward, *input;
+
+    (void)state;
+    plan->table_entries = 262144;
+    text = host_text(plan);
+    input = strstr(strstr(text, "chain input"), rule);
+    forward = strstr(text, "chain forward");
+    assert_true(input && input < strstr(text, "    jump services\n    reject") && input < forward);
+    assert_true(strstr(forward, rule) && strstr(forward, rule) < strstr(forward, "jump outbound"));
+    assert_non_null(strstr(unknown, "ct count over 2048"));
+    test_free(plan);
+}
+
 /* The guard's verdict line for a state. */
 static bool guard_says(const struct guard_state *before, const char *line)
 {
@@ -153,6 +172,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_service_is_opened_and_translated_once),
         cmocka_unit_test(own_subnets_are_refused_on_both_sides),
+        cmocka_unit_test(functions_share_half_of_the_hosts_connections),
         cmocka_unit_test(only_what_forwarded_before_goes_on_forwarding),
         cmocka_unit_test(ranges_overlap_when_one_holds_the_other),
         cmocka_unit_test(guard_state_survives_writing_and_reading),

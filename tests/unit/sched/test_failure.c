@@ -62,6 +62,26 @@ static void test_programs_that_cannot_start(void **state)
                 "{\"errorType\":\"Runtime.ExitError\",\"errorMessage\":\"RequestId: id Error: Runtime exited "
                 "with error: "
                 "exit status 127\"}");
+    missing.kind = WIRE_EXIT_LOADER;
+    expect_exit(
+        &missing, 1, 0,
+        "{\"errorType\":\"Runtime.InvalidEntrypoint\",\"errorMessage\":\"RequestId: id Error: fork/exec "
+        "/var/task/bootstrap: no such file or directory\"}");
+    expect_exit(&missing, 0, 1,
+                "{\"errorType\":\"Runtime.ExitError\",\"errorMessage\":\"RequestId: id Error: Runtime exited "
+                "with error: exit status 126\"}");
+}
+
+static void test_what_the_platform_could_not_do(void **state)
+{
+    (void)state;
+    struct wire_exited failed = { .kind = WIRE_EXIT_PLATFORM, .value = ENOENT, .text = "/var/task" };
+    static const char text[] =
+        "{\"errorType\":\"Sandbox.Failure\",\"errorMessage\":\"RequestId: id Error: The "
+        "environment could not be prepared: /var/task: No such file or directory\"}";
+
+    expect_exit(&failed, 1, 0, text);
+    expect_exit(&failed, 0, 1, text);
 }
 
 static void test_timeout_and_size(void **state)
@@ -90,6 +110,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_exits_as_the_service_tells_them),
         cmocka_unit_test(test_programs_that_cannot_start),
+        cmocka_unit_test(test_what_the_platform_could_not_do),
         cmocka_unit_test(test_timeout_and_size),
     };
 

@@ -95,6 +95,9 @@ static void test_every_type_arrives(void **state)
           .env_id = 4,
           .exited = { .kind = WIRE_EXIT_EXEC, .value = -2, .out_of_memory = true, .text = "/x" } },
         { .type = WIRE_FAILED, .env_id = 3, .number = WIRE_FAIL_TEMPLATE, .text = "gone" },
+        { .type = WIRE_EXITED,
+          .env_id = 4,
+          .exited = { .kind = WIRE_EXIT_PLATFORM, .value = -2, .out_of_memory = true, .text = "/x" } },
         { .type = WIRE_GONE, .env_id = 5 },
         { .type = WIRE_CAPTURED, .env_id = 6, .number = 1, .text = "an open socket" },
     };
@@ -110,7 +113,7 @@ static void test_every_type_arrives(void **state)
         assert_true(got.number == all[i].number);
         assert_string_equal(got.text, all[i].text ? all[i].text : "");
         if (got.type == WIRE_EXITED) {
-            assert_int_equal(got.exited.kind, WIRE_EXIT_EXEC);
+            assert_int_equal(got.exited.kind, all[i].exited.kind);
             assert_int_equal(got.exited.value, -2);
             assert_true(got.exited.out_of_memory && got.exited.env_id == 4);
             assert_string_equal(got.exited.text, "/x");
@@ -168,7 +171,8 @@ static void test_values_out_of_range_are_not_sent(void **state)
     refuse(&(struct wire_message){ .type = WIRE_CPU, .env_id = 1, .number = 1000001 });
     refuse(&(struct wire_message){ .type = WIRE_READY });
     refuse(&(struct wire_message){ .type = WIRE_CAPTURED, .env_id = 1, .number = 2, .text = "" });
-    refuse(&(struct wire_message){ .type = WIRE_EXITED, .env_id = 1, .exited = { .kind = 3, .text = "" } });
+    refuse(&(struct wire_message){
+        .type = WIRE_EXITED, .env_id = 1, .exited = { .kind = WIRE_EXIT_PLATFORM + 1, .text = "" } });
 }
 
 static void test_only_a_template_may_be_without_code(void **state)
