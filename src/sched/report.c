@@ -183,6 +183,37 @@ static uint64_t ceil_ms(uint64_t us)
     return ms > 0 ? ms : 1;
 }
 
+/* A field of "Root=..;Parent=..;Sampled=..". */
+static bool trace_field(const char *trace_id, const char *name, const char **ret_value, int *ret_len)
+{
+    size_t len = strlen(name);
+
+    for (const char *field = trace_id; *field; field += *field == ';') {
+        size_t size = strcspn(field, ";");
+
+        if (size > len && strncmp(field, name, len) == 0 && field[len] == '=') {
+            *ret_value = field + len + 1;
+            *ret_len = (int)(size - len - 1);
+            return true;
+        }
+        field += size;
+    }
+    return false;
+}
+
+static void xray_text(const char *trace_id, struct buf *out)
+{
+    const char *root, *parent = "", *sampled = "";
+    int root_len, parent_len = 0, sampled_len = 0;
+
+    if (!trace_field(trace_id, "Root", &root, &root_len))
+        return;
+    (void)trace_field(trace_id, "Parent", &parent, &parent_len);
+    (void)trace_field(trace_id, "Sampled", &sampled, &sampled_len);
+    (void)buf_printf(out, "XRAY TraceId: %.*s\tSegmentId: %.*s\tSampled: %s\t\n", root_len, root, parent_len,
+                     parent, sampled_len == 1 && *sampled == '1' ? "true" : "false");
+}
+
 static void end_text(const struct report *report, struct buf *out)
 {
     (void)buf_printf(out, "END RequestId: %s\n", report->request_id);
@@ -199,8 +230,8 @@ static void end_text(const struct report *report, struct buf *out)
     else if (strcmp(report->status, "failure") == 0)
         (void)buf_printf(out, "Status: error\tError Type: %s", report->error_type);
     (void)buf_putc(out, '\n');
-    if (report->version->tracing_active && report->trace_id && *report->trace_id)
-        (void)buf_printf(out, "XRAY TraceId: %s\n", report->trace_id);
+    if (report->version->tracing_active && report->trace_id)
+        xray_text(report->trace_id, out);
 }
 
 static void end_json(const struct report *report, struct buf *out)
