@@ -648,7 +648,7 @@ static int make_identity(struct env *env)
 {
     const struct fn_version *version = version_of(env);
     const struct sched_config *config = &env->sched->config;
-    char date[16], hex[33];
+    char hex[33];
     unsigned char random[16];
     struct err err = { 0 };
     uint64_t now = clock_wall_ms();
@@ -656,8 +656,7 @@ static int make_identity(struct env *env)
     id_uuid(env->uuid);
     id_random(random, sizeof random);
     text_hex(random, sizeof random, hex);
-    clock_format(now, "%Y/%m/%d", date, sizeof date);
-    (void)snprintf(env->stream, sizeof env->stream, "%s/[%.20s]%s", date, version->version, hex);
+    report_stream(version, now, hex, env->stream);
     if (credentials_issue(config->credentials, version->role, version->function_name, now + KEY_LIFE_MS,
                           &env->key, &err) < 0)
         return -ENOMEM;

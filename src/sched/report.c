@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/text.h"
 #include "model/function.h"
 
 static bool is_json(const struct fn_version *version)
@@ -77,6 +78,19 @@ void report_runtime_version(const struct fn_version *version, const char *region
     (void)buf_printf(ret_arn, "arn:aws:lambda:%s::runtime:%016llx%016llx%016llx%016llx", region,
                      (unsigned long long)hash[0], (unsigned long long)hash[1], (unsigned long long)hash[2],
                      (unsigned long long)hash[3]);
+}
+
+void report_stream(const struct fn_version *version, uint64_t wall_ms, const char *hex,
+                   char out[REPORT_STREAM_BYTES])
+{
+    static const char usual[] = "/aws/lambda/";
+    const char *name = version->function_name, *group = version->log_group;
+    bool custom = !text_starts(group, usual) || strcmp(group + strlen(usual), name) != 0;
+    char date[16];
+
+    clock_format(wall_ms, "%Y/%m/%d", date, sizeof date);
+    (void)snprintf(out, REPORT_STREAM_BYTES, "%s/%.64s[%.20s]%.32s", date, custom ? name : "",
+                   version->version, hex);
 }
 
 void report_init_start(const struct fn_version *version, const char *region, const char *phase,

@@ -28,6 +28,7 @@
 #include "sched/awake.h"
 #include "sched/failure.h"
 #include "sched/life.h"
+#include "sched/report.h"
 #include "sched/sched.h"
 
 struct link;
@@ -96,7 +97,7 @@ struct env {
     struct pool *pool;
     uint64_t id; /* on the wire */
     char uuid[37];
-    char stream[96];
+    char stream[REPORT_STREAM_BYTES];
     enum life_state state;
     struct invocation *invocation;
     struct runtime_api *api;

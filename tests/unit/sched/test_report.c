@@ -102,6 +102,24 @@ static void expect_xray(const char *trace_id, const char *line)
     assert_string_equal(found ? found : "", line);
 }
 
+static void expect_stream(char *group, const char *expected)
+{
+    char stream[REPORT_STREAM_BYTES];
+
+    text_version.log_group = group;
+    report_stream(&text_version, 1768478400123, "0123456789abcdef0123456789abcdef", stream);
+    assert_string_equal(stream, expected);
+}
+
+static void test_stream_of_a_shared_group_names_the_function(void **state)
+{
+    (void)state;
+    expect_stream((char[]){ "/aws/lambda/fn" }, "2026/01/15/[$LATEST]0123456789abcdef0123456789abcdef");
+    expect_stream((char[]){ "mine" }, "2026/01/15/fn[$LATEST]0123456789abcdef0123456789abcdef");
+    expect_stream((char[]){ "/aws/lambda/fn2" }, "2026/01/15/fn[$LATEST]0123456789abcdef0123456789abcdef");
+    expect_stream((char[]){ "" }, "2026/01/15/fn[$LATEST]0123456789abcdef0123456789abcdef");
+}
+
 static void test_trace_line(void **state)
 {
     (void)state;
@@ -170,6 +188,7 @@ int main(void)
         cmocka_unit_test(test_text_lines_of_a_timeout),
         cmocka_unit_test(test_text_lines_of_a_crash),
         cmocka_unit_test(test_trace_line),
+        cmocka_unit_test(test_stream_of_a_shared_group_names_the_function),
         cmocka_unit_test(test_init_lines),
         cmocka_unit_test(test_json_lines_follow_the_level),
     };
