@@ -305,7 +305,7 @@ static void complete(struct env *env, bool timed_out, const char *crash_line)
     if (!invocation->answered)
         release_tail(env, invocation);
     buf_done(&env->tail);
-    (void)sched_invocation_free(env->sched, invocation);
+    (void)sched_invocation_free(invocation);
 }
 
 static void log_init_report(struct env *env, const char *phase, const char *status, const char *error_type)

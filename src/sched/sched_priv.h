@@ -165,7 +165,7 @@ void sched_start_failed(struct pool *pool, const struct failure *failure, uint32
 void sched_requeue(struct pool *pool, struct fn_version *version);
 void sched_env_released(struct env *env); /* dead, and its handles closed */
 void sched_answer(struct sched *sched, struct invocation *invocation, const struct sched_result *result);
-struct invocation *sched_invocation_free(struct sched *sched, struct invocation *invocation);
+struct invocation *sched_invocation_free(struct invocation *invocation);
 void sched_stay_awake(struct sched *sched); /* something is about to come */
 void sched_check_stopped(struct sched *sched);
 void sched_flush_soon(struct sched *sched); /* something is in sched->dirty */
