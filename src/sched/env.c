@@ -315,7 +315,7 @@ static void complete(struct env *env, bool timed_out, const char *crash_line)
     if (!invocation->answered)
         release_tail(env, invocation);
     buf_done(&env->tail);
-    (void)sched_invocation_free(env->sched, invocation);
+    (void)sched_invocation_free(invocation);
 }
 
 static void log_init_report(struct env *env, const char *phase, const char *status, const char *error_type)
@@ -699,7 +699,7 @@ static int make_identity(struct env *env)
 {
     const struct fn_version *version = version_of(env);
     const struct sched_config *config = &env->sched->config;
-    char date[16], hex[33];
+    char hex[33];
     unsigned char random[16];
     struct err err = { 0 };
     uint64_t now = clock_wall_ms();
@@ -707,8 +707,7 @@ static int make_identity(struct env *env)
     id_uuid(env->uuid);
     id_random(random, sizeof random);
     text_hex(random, sizeof random, hex);
-    clock_format(now, "%Y/%m/%d", date, sizeof date);
-    (void)snprintf(env->stream, sizeof env->stream, "%s/[%.20s]%s", date, version->version, hex);
+    report_stream(version, now, hex, env->stream);
     if (credentials_issue(config->credentials, version->role, version->function_name, now + KEY_LIFE_MS,
                           &env->key, &err) < 0)
         return -ENOMEM;

@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/text.h"
 #include "model/function.h"
 
 static bool is_json(const struct fn_version *version)
@@ -77,6 +78,19 @@ void report_runtime_version(const struct fn_version *version, const char *region
     (void)buf_printf(ret_arn, "arn:aws:lambda:%s::runtime:%016llx%016llx%016llx%016llx", region,
                      (unsigned long long)hash[0], (unsigned long long)hash[1], (unsigned long long)hash[2],
                      (unsigned long long)hash[3]);
+}
+
+void report_stream(const struct fn_version *version, uint64_t wall_ms, const char *hex,
+                   char out[REPORT_STREAM_BYTES])
+{
+    static const char usual[] = "/aws/lambda/";
+    const char *name = version->function_name, *group = version->log_group;
+    bool custom = !text_starts(group, usual) || strcmp(group + strlen(usual), name) != 0;
+    char date[16];
+
+    clock_format(wall_ms, "%Y/%m/%d", date, sizeof date);
+    (void)snprintf(out, REPORT_STREAM_BYTES, "%s/%.64s[%.20s]%.32s", date, custom ? name : "",
+                   version->version, hex);
 }
 
 void report_init_start(const struct fn_version *version, const char *region, const char *phase,
@@ -183,6 +197,37 @@ static uint64_t ceil_ms(uint64_t us)
     return ms > 0 ? ms : 1;
 }
 
+/* A field of "Root=..;Parent=..;Sampled=..". */
+static bool trace_field(const char *trace_id, const char *name, const char **ret_value, int *ret_len)
+{
+    size_t len = strlen(name);
+
+    for (const char *field = trace_id; *field; field += *field == ';') {
+        size_t size = strcspn(field, ";");
+
+        if (size > len && strncmp(field, name, len) == 0 && field[len] == '=') {
+            *ret_value = field + len + 1;
+            *ret_len = (int)(size - len - 1);
+            return true;
+        }
+        field += size;
+    }
+    return false;
+}
+
+static void xray_text(const char *trace_id, struct buf *out)
+{
+    const char *root, *parent = "", *sampled = "";
+    int root_len, parent_len = 0, sampled_len = 0;
+
+    if (!trace_field(trace_id, "Root", &root, &root_len))
+        return;
+    (void)trace_field(trace_id, "Parent", &parent, &parent_len);
+    (void)trace_field(trace_id, "Sampled", &sampled, &sampled_len);
+    (void)buf_printf(out, "XRAY TraceId: %.*s\tSegmentId: %.*s\tSampled: %s\t\n", root_len, root, parent_len,
+                     parent, sampled_len == 1 && *sampled == '1' ? "true" : "false");
+}
+
 static void end_text(const struct report *report, struct buf *out)
 {
     (void)buf_printf(out, "END RequestId: %s\n", report->request_id);
@@ -199,8 +244,8 @@ static void end_text(const struct report *report, struct buf *out)
     else if (strcmp(report->status, "failure") == 0)
         (void)buf_printf(out, "Status: error\tError Type: %s", report->error_type);
     (void)buf_putc(out, '\n');
-    if (report->version->tracing_active && report->trace_id && *report->trace_id)
-        (void)buf_printf(out, "XRAY TraceId: %s\n", report->trace_id);
+    if (report->version->tracing_active && report->trace_id)
+        xray_text(report->trace_id, out);
 }
 
 static void end_json(const struct report *report, struct buf *out)

@@ -24,6 +24,11 @@ struct report {
     const char *trace_id;
 };
 
+enum { REPORT_STREAM_BYTES = 192 };
+/** An environment's log stream; hex: what makes it its own. A log group of one's own may be shared by
+ * functions, so that there the function's name is in it. */
+void report_stream(const struct fn_version *version, uint64_t wall_ms, const char *hex,
+                   char out[REPORT_STREAM_BYTES]);
 /** The INIT is beginning: INIT_START, platform.initStart. */
 void report_init_start(const struct fn_version *version, const char *region, const char *phase,
                        uint64_t wall_ms, struct buf *out);

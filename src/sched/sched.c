@@ -102,9 +102,8 @@ static void pool_free_if_unused(struct pool *pool)
 
 /* ---- invocations ---- */
 
-struct invocation *sched_invocation_free(struct sched *sched, struct invocation *invocation)
+struct invocation *sched_invocation_free(struct invocation *invocation)
 {
-    (void)sched;
     (void)fn_version_unref(invocation->version);
     (void)blob_unref(invocation->event);
     buf_done(&invocation->held);
@@ -145,7 +144,7 @@ static void refuse(struct sched *sched, struct invocation *invocation, const cha
     };
 
     sched_answer(sched, invocation, &result);
-    (void)sched_invocation_free(sched, invocation);
+    (void)sched_invocation_free(invocation);
 }
 
 static const char *put_text(char **at, const char *text)

@@ -30,6 +30,7 @@
 #include "sched/awake.h"
 #include "sched/failure.h"
 #include "sched/life.h"
+#include "sched/report.h"
 #include "sched/sched.h"
 #include "sched/template_life.h"
 
@@ -102,7 +103,7 @@ struct env {
     struct pool *pool;
     uint64_t id; /* on the wire */
     char uuid[37];
-    char stream[96];
+    char stream[REPORT_STREAM_BYTES];
     enum life_state state;
     struct invocation *invocation;
     struct runtime_api *api;
@@ -197,7 +198,7 @@ void sched_start_failed(struct pool *pool, const struct failure *failure, uint32
 void sched_requeue(struct pool *pool, struct fn_version *version);
 void sched_env_released(struct env *env); /* dead, and its handles closed */
 void sched_answer(struct sched *sched, struct invocation *invocation, const struct sched_result *result);
-struct invocation *sched_invocation_free(struct sched *sched, struct invocation *invocation);
+struct invocation *sched_invocation_free(struct invocation *invocation);
 void sched_stay_awake(struct sched *sched); /* something is about to come */
 void sched_check_stopped(struct sched *sched);
 void sched_flush_soon(struct sched *sched); /* something is in sched->dirty */

@@ -157,6 +157,18 @@ def test_memory_budget_ends_the_longest_idle(own_server):
     assert functions[0].call({"do": "count"})["born"] != born[0], "nobody made room"
 
 
+def test_file_pages_are_no_memory_in_use(own_server):
+    """250 MB in one function's /tmp fill the page cache, not the 300 MB: a cold start ends nobody's environment."""
+    server = own_server("--max-memory-mb", "300")
+    writer, warm, cold = (server.probe("python", MemorySize=512, Timeout=60) for _ in range(3))
+    write = "with open('/tmp/big', 'wb') as file:\n    for _ in range(250): file.write(bytes(1 << 20))\nresult = 1"
+    born = warm.call({"do": "count"})["born"]
+    assert writer.call({"do": "exec", "code": write}) == 1
+    time.sleep(1)  # some looks at the memory
+    assert cold.call({"do": "echo", "value": 1}) == 1
+    assert warm.call({"do": "count"})["born"] == born, "file pages counted as memory in use"
+
+
 def test_never_old_code_after_the_update_is_successful(server, deploy):
     """Eight callers all the time; once the waiter has ended, every request that begins later gets the new code."""
     def source(number):

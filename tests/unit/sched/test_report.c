@@ -88,6 +88,56 @@ static void test_text_lines_of_a_crash(void **state)
     assert_non_null(strstr(out.data, "\tStatus: error\tError Type: Runtime.ExitError\n"));
 }
 
+static void expect_xray(const char *trace_id, const char *line)
+{
+    AUTO_BUF struct buf out = BUF_INIT(4096);
+    struct report report = report_for(&text_version);
+    const char *found;
+
+    report.trace_id = trace_id;
+    text_version.tracing_active = true;
+    report_end(&report, &out);
+    text_version.tracing_active = false;
+    found = strstr(out.data, "XRAY ");
+    assert_string_equal(found ? found : "", line);
+}
+
+static void expect_stream(char *group, const char *expected)
+{
+    char stream[REPORT_STREAM_BYTES];
+
+    text_version.log_group = group;
+    report_stream(&text_version, 1768478400123, "0123456789abcdef0123456789abcdef", stream);
+    assert_string_equal(stream, expected);
+}
+
+static void test_stream_of_a_shared_group_names_the_function(void **state)
+{
+    (void)state;
+    expect_stream((char[]){ "/aws/lambda/fn" }, "2026/01/15/[$LATEST]0123456789abcdef0123456789abcdef");
+    expect_stream((char[]){ "mine" }, "2026/01/15/fn[$LATEST]0123456789abcdef0123456789abcdef");
+    expect_stream((char[]){ "/aws/lambda/fn2" }, "2026/01/15/fn[$LATEST]0123456789abcdef0123456789abcdef");
+    expect_stream((char[]){ "" }, "2026/01/15/fn[$LATEST]0123456789abcdef0123456789abcdef");
+}
+
+static void test_trace_line(void **state)
+{
+    (void)state;
+    AUTO_BUF struct buf out = BUF_INIT(4096);
+    struct report report = report_for(&text_version);
+
+    expect_xray("Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1",
+                "XRAY TraceId: 1-5759e988-bd862e3fe1be46a994272793\tSegmentId: 53995c3f42cd8ad8\t"
+                "Sampled: true\t\n");
+    expect_xray("Sampled=0;Lineage=a:0;Root=1-2-3", "XRAY TraceId: 1-2-3\tSegmentId: \tSampled: false\t\n");
+    expect_xray("Parent=53995c3f42cd8ad8", "");
+    expect_xray(";;", "");
+    expect_xray("", "");
+    report.trace_id = "Root=1-2-3;Parent=4;Sampled=1"; /* not traced */
+    report_end(&report, &out);
+    assert_null(strstr(out.data, "XRAY"));
+}
+
 static void test_init_lines(void **state)
 {
     (void)state;
@@ -134,8 +184,12 @@ static void test_json_lines_follow_the_level(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_text_lines_of_a_cold_start),  cmocka_unit_test(test_text_lines_of_a_timeout),
-        cmocka_unit_test(test_text_lines_of_a_crash),       cmocka_unit_test(test_init_lines),
+        cmocka_unit_test(test_text_lines_of_a_cold_start),
+        cmocka_unit_test(test_text_lines_of_a_timeout),
+        cmocka_unit_test(test_text_lines_of_a_crash),
+        cmocka_unit_test(test_trace_line),
+        cmocka_unit_test(test_stream_of_a_shared_group_names_the_function),
+        cmocka_unit_test(test_init_lines),
         cmocka_unit_test(test_json_lines_follow_the_level),
     };
 
