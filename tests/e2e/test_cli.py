@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 
 import pytest
+from harness import wait
 from harness.archives import pack
 from harness.aws import ROLE, aws_cli
 from harness.paths import IRORI
@@ -68,6 +69,22 @@ def test_ps_lists_the_templates_of_runtimes_in_use(server, folder, removed):
     (row,) = [item for item in server.irori_json("ps", "--templates")["templates"] if item["runtime"] == "nodejs20.x"]
     assert row["kind"] == "runtime" and row["clones"] + row["fallbacks"] >= 1, row
     assert re.search(r"nodejs20\.x +runtime +\w+", server.irori("ps", "--templates").stdout)
+
+
+def test_ps_tells_what_environments_did(server, deploy):
+    """Before and after the first warm start."""
+    function = deploy({"index.mjs": NODE}, MemorySize=256)
+
+    def row():
+        return next(item for item in server.irori_json("ps")["environments"] if item["function"] == function.name)
+    function.call({})
+    first = wait.until(lambda: row()["state"] in ("idle", "frozen") and row(), 10, "the environment to be idle")
+    assert (first["requests"], first["start"], first["version"], first["runtime"]) == (1, "cold", "$LATEST", "nodejs20.x")
+    assert 0 < first["ageMs"] < 60000 and 1 << 20 < first["memoryBytes"] < 256 << 20
+    function.call({})
+    second = wait.until(lambda: row()["state"] in ("idle", "frozen") and row(), 10, "the environment to be idle")
+    assert (second["id"], second["requests"], second["start"]) == (first["id"], 2, "warm")
+    assert second["ageMs"] > first["ageMs"]
 
 
 def test_deploy_again_updates(server, folder, removed):

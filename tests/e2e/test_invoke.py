@@ -6,7 +6,7 @@ import re
 
 import pytest
 from harness import wait
-from harness.aws import refused
+from harness.aws import ROLE, refused
 from harness.archives import pack
 
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -330,14 +330,13 @@ def test_bootstrap_whose_interpreter_is_missing(deploy):
         "errorMessage": f"RequestId: {result.request_id} Error: fork/exec /var/task/bootstrap: no such file or directory"}
 
 
-def test_pending_functions_conflict(server):
-    """Until it is Active: 409, or already served; never anything else."""
+def test_functions_are_pending_and_then_active(server):
+    """Pending is over too soon to invoke in it for sure: tests/unit/door/test_invoke.c does that."""
     name = server.name("pending")
-    server.deploy({"index.mjs": "export const handler = async () => 1;"}, name=name, wait_active=False)
-    try:
-        assert server.lam.invoke(FunctionName=name)["Payload"].read() == b"1"
-    except server.lam.exceptions.ResourceConflictException as error:
-        assert "The function is currently in the following state: Pending" in str(error)
+    made = server.lam.create_function(FunctionName=name, Role=ROLE, Runtime="nodejs20.x", Handler="index.handler",
+                                      Code={"ZipFile": pack({"index.mjs": "export const handler = async () => 1;"})})
+    assert (made["State"], made["StateReasonCode"]) == ("Pending", "Creating")
     server.active(name)
+    assert server.lam.get_function_configuration(FunctionName=name)["State"] == "Active"
     assert server.lam.invoke(FunctionName=name)["Payload"].read() == b"1"
     server.lam.delete_function(FunctionName=name)

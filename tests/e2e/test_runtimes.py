@@ -91,6 +91,45 @@ def test_rust_client(deploy):
     assert function.call({"do": "echo", "value": 1}) == 1
 
 
+def check_aws_client(function):
+    """A cold call and a warm one, what the handler is told, and an error; as AWS's client tells it."""
+    cold = function.invoke({"value": {"deep": [1, "ü"]}}, tail=True)
+    assert (cold.error, cold.json["count"], cold.json["event"]) == (None, 1, {"value": {"deep": [1, "ü"]}}), cold
+    assert cold.json["id"] == cold.request_id and cold.json["arn"] == function.arn and 0 < cold.json["left"] <= 10000
+    assert "a line of the handler" in cold.log
+    assert function.call({})["count"] == 2
+    failed = function.invoke({"fail": "no"})
+    assert failed.error == "Unhandled" and failed.json["errorMessage"] == "no", failed
+    assert failed.json["errorType"] in ("ValueError", "RangeError")
+    assert function.call({})["count"] == 4
+
+
+@pytest.mark.timeout(400)
+def test_python_client_of_aws(deploy):
+    """awslambdaric, vendored into the package, under the machine's python3."""
+    app = ("import json\ncount = 0\ndef handler(event, context):\n    global count\n    count += 1\n"
+           "    print('a line of the handler')\n    if 'fail' in event:\n        raise ValueError(event['fail'])\n"
+           "    return {'count': count, 'event': event, 'id': context.aws_request_id, 'arn': context.invoked_function_arn,\n"
+           "            'left': context.get_remaining_time_in_millis()}\n")
+    bootstrap = '#!/bin/sh\ncd "$LAMBDA_TASK_ROOT"\nexec /usr/bin/python3 -m awslambdaric "$_HANDLER"\n'
+    package = pack_folder(build.aws_python_client(), {"app.py": app, "bootstrap": bootstrap})
+    check_aws_client(deploy(package, "provided.al2023", "app.handler", MemorySize=256, Timeout=10))
+
+
+@pytest.mark.timeout(400)
+def test_node_client_of_aws(deploy):
+    """aws-lambda-ric with its native part, vendored into the package, under the machine's node."""
+    app = ("let count = 0;\nexports.handler = async (event, context) => {\n    count++;\n"
+           "    console.log('a line of the handler');\n    if ('fail' in event) throw new RangeError(event.fail);\n"
+           "    return { count, event, id: context.awsRequestId, arn: context.invokedFunctionArn,\n"
+           "             left: context.getRemainingTimeInMillis() };\n};\n")
+    bootstrap = '#!/bin/sh\ncd "$LAMBDA_TASK_ROOT"\nexec /usr/bin/node ric/bin/index.mjs "$_HANDLER"\n'
+    client = build.aws_node_client()
+    files = {f"ric/{path.relative_to(client)}": path.read_bytes() for path in client.rglob("*") if path.is_file()}
+    check_aws_client(deploy({**files, "app.js": app, "bootstrap": bootstrap}, "provided.al2023", "app.handler",
+                            MemorySize=256, Timeout=10))
+
+
 def test_runtimes_are_listed(server):
     """irori runtimes names each id of the contract, what is there, and how to add the others."""
     ids = {item["id"] for item in as_list(server.irori_json("runtimes"))}

@@ -66,8 +66,8 @@ def test_functions_do_not_steer_a_terminal(server, evil, no_colour):
 def test_answers_do_not_steer_a_terminal(server, deploy):
     """A function of its own runtime may answer what is no JSON."""
     bootstrap = ("#!/bin/bash\napi=http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation\nwhile :; do\n"
-                 "    id=$(curl -sS -D - -o /dev/null $api/next | tr -d '\\r' | awk 'tolower($1) == \"lambda-runtime-aws-request-id:\" "
-                 "{ print $2 }')\n    printf '\\033[2Jtext' | curl -sS -o /dev/null --data-binary @- $api/$id/response\ndone\n")
+                 "    id=$(curl -sS -D - -o /dev/null $api/next | tr -d '\\r' | sed -n 's/^lambda-runtime-aws-request-id: //Ip')\n"
+                 "    printf '\\033[2Jtext' | curl -sS -o /dev/null --data-binary @- $api/$id/response\ndone\n")
     function = deploy({"bootstrap": bootstrap}, "provided.al2023", "x")
     seen, code = on_terminal(server, "invoke", function.name)
     assert (seen, code) == ("?[2Jtext\r\n", 0)
@@ -87,7 +87,8 @@ def test_pipes_get_what_functions_wrote(server, evil):
 def test_colour_and_progress(server, tmp_path):
     """Steps and the upload's progress are shown, colours too; `rm` asks."""
     archive = tmp_path / "large.zip"
-    archive.write_bytes(pack({"index.mjs": "export const handler = async () => 1;", "filler": random.Random(1).randbytes(4 << 20)}))
+    filler = random.Random(1).randbytes(4 << 20)
+    archive.write_bytes(pack({"index.mjs": "export const handler = async () => 1;", "filler": filler}))
     name = server.name("terminal")
     try:
         seen, code = on_terminal(server, "deploy", str(archive), "--name", name)

@@ -4,6 +4,8 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -68,3 +70,67 @@ def rust_program():
     cargo = _tool("cargo", os.path.expanduser("~/.cargo/bin/cargo"))
     return _build("rust", [cargo, "build", "--release", "-j2"], "target/release/bootstrap",
                   {"PATH": f"{os.path.dirname(cargo)}:{os.environ['PATH']}"})
+
+
+def _fetch(name, fill):
+    """A folder of the cache, filled once by fill(folder); skips loudly when a command of it fails."""
+    out = CACHE / name
+    if not out.exists():
+        work = CACHE / f"{name}.{os.getpid()}"
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        try:
+            fill(work)
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"NOT TESTED: {' '.join(map(str, error.cmd[:4]))} failed: {error.stderr.strip()[-600:]}")
+        work.rename(out)
+    return out
+
+
+def _run(*command, cwd=None):
+    return subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True, timeout=300).stdout.strip()
+
+
+def aws_python_client():
+    """A folder with awslambdaric, as pip puts it into a package for the python3 that every sandbox finds in /usr/bin."""
+    python = "/usr/bin/python3"
+    if not os.path.exists(python):
+        pytest.skip(f"NOT TESTED: there is no {python}, AWS's Python client was not tried")
+    series = _run(python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])")
+    return _fetch(f"awslambdaric-4.2.2-{series}", lambda folder: _run(
+        sys.executable, "-m", "pip", "install", "-q", "--no-compile", "--target", folder, "--python-version", series,
+        "--only-binary=:all:", "awslambdaric==4.2.2"))
+
+
+def aws_node_client():
+    """A folder with aws-lambda-ric for /usr/bin/node. Its native part is compiled from the package's own sources, but with the
+    machine's libcurl: the one that it brings needs autoconf."""
+    node, headers = "/usr/bin/node", "/usr/include/node"
+    for needed in (node, headers):
+        if not os.path.exists(needed):
+            pytest.skip(f"NOT TESTED: there is no {needed}, AWS's Node client was not tried")
+    compiler, npm = _tool("g++"), _tool("npm")
+
+    def fill(folder):
+        for package in ("aws-lambda-ric@3.3.0", "node-addon-api@6.1.0"):
+            archive = folder / _run(npm, "pack", "--silent", package, cwd=folder)
+            with tarfile.open(archive) as packed:
+                packed.extractall(folder / package.split("@")[0])
+            archive.unlink()
+        client = folder / "aws-lambda-ric/package"
+        with tarfile.open(next((client / "deps").glob("aws-lambda-cpp-*.tar.gz"))) as packed:
+            packed.extractall(folder)
+        library = next(folder.glob("aws-lambda-cpp-*"))
+        version = (library / "src/version.cpp.in").read_text()
+        for part in ("_MAJOR", "_MINOR", "_PATCH", ""):
+            version = version.replace(f"@PROJECT_VERSION{part}@", "0")
+        (folder / "version.cpp").write_text(version)
+        _run(compiler, "-shared", "-fPIC", "-O1", "-w", "-std=c++17", "-DNODE_GYP_MODULE_NAME=rapid_client",
+             "-I", library / "include", "-I", folder / "node-addon-api/package", "-I", headers,
+             "-o", client / "dist/rapid-client.node", client / "src/rapid-client.cc", library / "src/runtime.cpp",
+             library / "src/logging.cpp", folder / "version.cpp", "-lcurl")
+        (folder / "client").mkdir()
+        for name in ("bin", "dist", "package.json"):
+            shutil.move(client / name, folder / "client" / name)
+
+    return _fetch("aws-lambda-ric-3.3.0", fill) / "client"
