@@ -6,7 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "auth/sigv4.h"
 #include "base/err.h"
 #include "door/door_priv.h"
 #include "sched/sched.h"
@@ -15,23 +14,20 @@ enum {
     BACKLOG = 4096,
     COLLECT_MS = 1000,
     UNSIGNED_MAX_BYTES = 64 * 1024, /* an API request without a signature will be refused anyway */
+    BODIES_MAX_BYTES = 512 << 20,   /* of all requests at once, where the machine is large enough */
+    BODIES_MIN_BYTES = 160 << 20,   /* two uploads */
 };
-
-static bool is_signed(const struct http_request *request)
-{
-    return http_request_header(request, "Authorization") ||
-           (request->has_query && memmem(request->query.at, request->query.len, "X-Amz-Signature", 15));
-}
 
 static size_t body_limit(struct http_exchange *x, void *ctx)
 {
     const struct door *door = ctx;
     const struct http_request *request = http_exchange_request(x);
     struct http_slice first, second;
+    struct door_auth auth;
 
     if (url_is_route(request, &first, &second))
         return DOOR_PAYLOAD_MAX_BYTES;
-    if (!door->config.no_auth && !is_signed(request))
+    if ((request->chunked || request->length > UNSIGNED_MAX_BYTES) && !door_may_authenticate(door, x, &auth))
         return UNSIGNED_MAX_BYTES;
     if (invoke_is_route(request, &first))
         return DOOR_PAYLOAD_MAX_BYTES;
@@ -45,9 +41,14 @@ static void on_too_large(struct http_exchange *x, void *ctx)
     char request_id[UUID_BYTES], headers[256], body[160];
     const char *operation;
     size_t limit = body_limit(x, ctx);
+    struct door_auth auth;
     int size, len;
 
     id_uuid(request_id);
+    if (!url_is_route(request, &first, &second) && !door_may_authenticate(ctx, x, &auth)) {
+        reply_error(x, request_id, auth.code, auth.message, NULL);
+        return;
+    }
     size = snprintf(headers, sizeof headers,
                     "Content-Type: application/json\r\nx-amzn-RequestId: %s\r\n"
                     "x-amzn-ErrorType: RequestEntityTooLargeException\r\n",
@@ -63,6 +64,27 @@ static void on_too_large(struct http_exchange *x, void *ctx)
                        operation ? operation : "unknown");
     }
     http_reply_close(x, 413, headers, (size_t)size, body, (size_t)len);
+}
+
+static void on_no_room(struct http_exchange *x, void *ctx)
+{
+    char request_id[UUID_BYTES];
+
+    (void)ctx;
+    id_uuid(request_id);
+    reply_error(x, request_id, "ServiceUnavailableException",
+                "Service Unavailable: the requests under way fill the memory that is set aside for their "
+                "bodies. Try again later.",
+                NULL);
+}
+
+/* An eighth of the machine's memory. */
+static size_t bodies_max_bytes(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    size_t share = pages > 0 && page > 0 ? (size_t)pages / 8 * (size_t)page : 0;
+
+    return share > BODIES_MAX_BYTES ? BODIES_MAX_BYTES : share < BODIES_MIN_BYTES ? BODIES_MIN_BYTES : share;
 }
 
 static void reply_health(const struct door *door, struct http_exchange *x)
@@ -130,9 +152,11 @@ struct door *door_new(const struct door_config *config, int listener, struct err
         .head_timeout_ms = 10000,
         .body_timeout_ms = 20000,
         .max_connections = 20000,
+        .max_input_bytes = bodies_max_bytes(),
         .date_header = true,
         .body_limit = body_limit,
         .on_too_large = on_too_large,
+        .on_no_room = on_no_room,
         .on_request = on_request,
         .error_body = error_body,
         .ctx = door,

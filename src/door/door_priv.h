@@ -31,8 +31,11 @@ struct door_auth {
     char code[64]; /* "" when authenticated */
     char message[1024];
 };
-/** Fills ret_auth; code is the error to answer with 403. */
-bool door_authenticate(struct door *door, struct http_exchange *x, struct door_auth *ret_auth);
+/** Fills ret_auth; code is the error to answer with 403. Context: any thread, while x is unanswered. */
+bool door_authenticate(const struct door *door, const struct http_exchange *x, struct door_auth *ret_auth);
+/** Whether the head alone leaves the signature possible; principal is not filled. */
+bool door_may_authenticate(const struct door *door, const struct http_exchange *x,
+                           struct door_auth *ret_auth);
 
 /* reply.c */
 void reply_error(struct http_exchange *x, const char *request_id, const char *exception, const char *message,

@@ -86,6 +86,7 @@ struct http_server {
     struct list clocks[CLOCK_COUNT];
     uint64_t limits_ms[CLOCK_COUNT]; /* 0 = never */
     size_t conn_count;
+    size_t input_bytes;            /* what all connections' in hold */
     const struct conn *large_head; /* has large_header_bytes; NULL: nobody */
     uv_timer_t timer;              /* coarse; runs only while somebody is under a clock that ends */
     bool timer_runs;

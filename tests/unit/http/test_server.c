@@ -614,7 +614,7 @@ static void test_draining_lets_the_busy_ones_answer(void **state)
 
 static void send_large(struct world *world, const char *head, const char *part, size_t part_len, size_t parts)
 {
-    assert_true(send(world->client, head, strlen(head), 0) > 0);
+    assert_int_equal(send(world->client, head, strlen(head), 0), strlen(head));
     for (size_t i = 0; i < parts; i++) {
         for (size_t at = 0; at < part_len;) {
             ssize_t n = send(world->client, part + at, part_len - at, MSG_DONTWAIT);
@@ -657,6 +657,11 @@ static void test_a_header_line_may_be_longer_than_a_megabyte(void **state)
     say(&world, "\r\n\r\n");
     assert_int_equal(occurrences(&world, "200 OK"), 1);
     close_world(&world);
+}
+
+static void say_on(int client, const char *text)
+{
+    assert_int_equal(send(client, text, strlen(text), MSG_NOSIGNAL), strlen(text));
 }
 
 static const char *answer_on(struct world *world, int client, char *text, size_t size)
@@ -706,6 +711,59 @@ static void test_one_connection_at_a_time_may_send_a_long_head(void **state)
     close_world(&world);
 }
 
+static void test_bodies_have_room_together(void **state)
+{
+    (void)state;
+    static char part[1 << 20];
+    struct world world;
+    struct http_server_config config = standard_config(&world, 0);
+    char text[1000];
+    int other;
+
+    config.max_input_bytes = 31 << 20;
+    open_configured(&world, &config);
+    other = connect_more(&world);
+    send_large(&world, "POST /large HTTP/1.1\r\nHost: x\r\nContent-Length: 31457280\r\n\r\n", part,
+               sizeof part, 4);
+    /* Known from the head. */
+    say_on(other, "POST /large HTTP/1.1\r\nHost: x\r\nContent-Length: 31457280\r\n\r\n");
+    assert_non_null(strstr(answer_on(&world, other, text, sizeof text), "HTTP/1.1 503"));
+    (void)close(other);
+    /* A small one always has room. */
+    other = connect_more(&world);
+    say_on(other, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc");
+    assert_non_null(strstr(answer_on(&world, other, text, sizeof text), "HTTP/1.1 200"));
+    send_large(&world, "", part, sizeof part, 26);
+    read_answers(&world);
+    assert_int_equal(occurrences(&world, "200 OK"), 1);
+    /* The memory is there again. */
+    send_large(&world, "POST /large HTTP/1.1\r\nHost: x\r\nContent-Length: 31457280\r\n\r\n", part,
+               sizeof part, 30);
+    read_answers(&world);
+    assert_int_equal(occurrences(&world, "200 OK"), 2);
+    (void)close(other);
+    close_world(&world);
+}
+
+static void test_a_body_of_unknown_length_stops_when_there_is_no_room(void **state)
+{
+    (void)state;
+    static char part[(1 << 20) + 10] = "100000\r\n";
+    struct world world;
+    struct http_server_config config = standard_config(&world, 0);
+
+    memcpy(part + 8 + (1 << 20), "\r\n", 2);
+    config.max_input_bytes = 5 << 20;
+    config.linger_bytes = 64 << 20;
+    open_configured(&world, &config);
+    send_large(&world, "POST /large HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", part,
+               sizeof part, 10);
+    read_answers(&world);
+    assert_int_equal(occurrences(&world, "503 Service Unavailable"), 1);
+    assert_int_equal(world.requests, 0);
+    close_world(&world);
+}
+
 static void test_status_texts(void **state)
 {
     (void)state;
@@ -742,6 +800,8 @@ int main(void)
         cmocka_unit_test(test_large_bodies_arrive_whole),
         cmocka_unit_test(test_a_header_line_may_be_longer_than_a_megabyte),
         cmocka_unit_test(test_one_connection_at_a_time_may_send_a_long_head),
+        cmocka_unit_test(test_bodies_have_room_together),
+        cmocka_unit_test(test_a_body_of_unknown_length_stops_when_there_is_no_room),
         cmocka_unit_test(test_status_texts),
     };
 
