@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "door/door_priv.h"
+#include "door/origin.h"
 #include "sched/sched.h"
 
 enum {
@@ -18,6 +19,24 @@ enum {
     BODIES_MIN_BYTES = 160 << 20,   /* two uploads */
 };
 
+/* Without signatures only the place a request comes from tells the owner's programs from web pages. */
+static const char *page_refusal(const struct door *door, const struct http_request *request)
+{
+    return door->config.no_auth ? origin_refusal(request) : NULL;
+}
+
+/* Whether a request of the API cannot be granted, as its head alone shows; then *ret_auth says why. */
+static bool head_refused(const struct door *door, const struct http_exchange *x, struct door_auth *ret_auth)
+{
+    const char *page = page_refusal(door, http_exchange_request(x));
+
+    if (!page)
+        return !door_may_authenticate(door, x, ret_auth);
+    (void)snprintf(ret_auth->code, sizeof ret_auth->code, "AccessDeniedException");
+    (void)snprintf(ret_auth->message, sizeof ret_auth->message, "%s", page);
+    return true;
+}
+
 static size_t body_limit(struct http_exchange *x, void *ctx)
 {
     const struct door *door = ctx;
@@ -27,7 +46,7 @@ static size_t body_limit(struct http_exchange *x, void *ctx)
 
     if (url_is_route(request, &first, &second))
         return DOOR_PAYLOAD_MAX_BYTES;
-    if ((request->chunked || request->length > UNSIGNED_MAX_BYTES) && !door_may_authenticate(door, x, &auth))
+    if ((request->chunked || request->length > UNSIGNED_MAX_BYTES) && head_refused(door, x, &auth))
         return UNSIGNED_MAX_BYTES;
     if (invoke_is_route(request, &first))
         return DOOR_PAYLOAD_MAX_BYTES;
@@ -45,7 +64,7 @@ static void on_too_large(struct http_exchange *x, void *ctx)
     int size, len;
 
     id_uuid(request_id);
-    if (!url_is_route(request, &first, &second) && !door_may_authenticate(ctx, x, &auth)) {
+    if (!url_is_route(request, &first, &second) && head_refused(ctx, x, &auth)) {
         reply_error(x, request_id, auth.code, auth.message, NULL);
         return;
     }
@@ -101,13 +120,25 @@ static void on_request(struct http_exchange *x, void *ctx)
     struct door *door = ctx;
     const struct http_request *request = http_exchange_request(x);
     struct http_slice first, second;
+    const char *page;
+    char request_id[UUID_BYTES];
 
-    if (url_is_route(request, &first, &second))
+    if (url_is_route(request, &first, &second)) {
         url_handle(door, x, first, second);
-    else if (invoke_is_route(request, &first))
-        invoke_handle(door, x, first);
-    else if (http_slice_equal(request->path, "/health"))
+        return;
+    }
+    if (http_slice_equal(request->path, "/health")) {
         reply_health(door, x);
+        return;
+    }
+    page = page_refusal(door, request);
+    if (page) {
+        id_uuid(request_id);
+        reply_error(x, request_id, "AccessDeniedException", page, NULL);
+        return;
+    }
+    if (invoke_is_route(request, &first))
+        invoke_handle(door, x, first);
     else if (admin_is_route(request))
         admin_handle(door, x);
     else

@@ -159,6 +159,24 @@ def test_no_auth_only_on_loopback(own_server):
     assert done.returncode != 0 and "no-auth" in done.stderr
 
 
+def test_no_auth_does_not_serve_web_pages(own_server):
+    """The API needs a Host of this machine and no sign of a browser's page; function URLs and /health are for pages too."""
+    server = own_server("--no-auth")
+    page = {"Origin": "http://example.com"}
+    for path in (LIST, "/_irori/environments"):
+        for headers in (page, {"Sec-Fetch-Site": "cross-site"}):
+            assert "--no-auth" in denied(get(server, headers, path), "AccessDeniedException")
+        answer = rawhttp.request(server.port, "GET", path, f"rebound.example.com:{server.port}")
+        assert "--no-auth" in denied(answer, "AccessDeniedException")
+        assert rawhttp.request(server.port, "GET", path, f"localhost:{server.port}").status == 200
+    with rawhttp.Connection(server.port, 5) as connection:
+        connection.send(rawhttp.render("POST", LIST, f"127.0.0.1:{server.port}", {**page, "Content-Length": "60000000"}))
+        denied(connection.read(), "AccessDeniedException")
+    assert get(server, page, "/health").status == 200
+    url = server.deploy({"index.mjs": "export const handler = async () => 'open';"}).public_url()
+    assert url.call(headers=page).status == url.call_by_path(headers=page).status == 200
+
+
 def test_credentials_file_is_private(server):
     assert (server.data / "credentials").stat().st_mode & 0o077 == 0
 
