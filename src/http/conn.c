@@ -19,6 +19,7 @@ enum {
     KEEP_FIELDS = 32,
     KEEP_RUN_BYTES = 2 * READ_BYTES, /* what follows a request keeps a buffer no larger, if it fits */
     LINGER_BYTES = 256 * 1024,
+    BODY_BYTES_PER_MS = 16, /* a body that comes slower, after its first grace, is not waited for */
 };
 
 static void set_peer(struct conn *conn, const struct sockaddr_storage *address)
@@ -369,6 +370,7 @@ static bool begin_body(struct conn *conn, size_t available)
     if (conn->state == CONN_CLOSED || !has_body)
         return conn->state != CONN_CLOSED;
     conn_set_state(conn, CONN_BODY);
+    conn->body_since = conn->since;
     if (request->length <= parser->body_limit && !has_room(conn, missing)) {
         refuse_for_room(conn);
         return false;
@@ -531,6 +533,17 @@ static ssize_t read_some(struct conn *conn)
     return n;
 }
 
+/* A body has its clock started anew with each of its bytes, and all the same it has an end. One without a
+ * length is measured by what came. */
+static bool body_is_late(const struct conn *conn)
+{
+    const struct http_request *request = &conn->parser.request;
+    uint64_t limit = conn->server->limits_ms[CLOCK_PROGRESS];
+    uint64_t length = request->has_length ? request->length : conn->in_end - conn->in_start;
+
+    return limit > 0 && uv_now(conn->server->loop) - conn->body_since > limit + length / BODY_BYTES_PER_MS;
+}
+
 static size_t linger_limit(const struct conn *conn)
 {
     size_t limit = conn->server->config.linger_bytes;
@@ -568,6 +581,8 @@ static void on_readable(struct conn *conn)
     if (conn->state == CONN_BODY)
         conn_set_state(conn, CONN_BODY); /* progress */
     conn_run(conn);
+    if (conn->state == CONN_BODY && body_is_late(conn))
+        conn_expired(conn, CLOCK_PROGRESS);
 }
 
 /* The peer has shut its side, or died: a reader of answers may still be there, so one can be given. */

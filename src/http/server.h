@@ -28,7 +28,8 @@ struct http_server_config {
     uint32_t max_headers;        /* number of header lines; beyond: 431 */
     uint64_t idle_timeout_ms;    /* between requests; 0 = never */
     uint64_t head_timeout_ms;    /* first byte of a request to the end of its head; 0 = never; beyond: 408 */
-    uint64_t body_timeout_ms;    /* without progress in a body, or in writing an answer; 0 = never */
+    uint64_t body_timeout_ms;    /* without progress in a body, or in writing an answer, and for a whole body
+                                    beyond what it takes at 16 KiB a second; 0 = never */
     size_t linger_bytes; /* to read and throw away after an early answer, so that its reader gets it; 0 = 256
                             KiB */
     size_t max_connections; /* further ones are accepted and closed with 503; 0 = no limit */

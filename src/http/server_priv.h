@@ -41,8 +41,9 @@ struct conn {
     struct http_server *server;    /* counted */
     uv_poll_t poll;
     struct list all, timed, ready;
-    uint64_t since; /* when its clock began, uv_now() */
-    unsigned refs;  /* the handle, the owned exchange, whoever runs it */
+    uint64_t since;      /* when its clock began, uv_now() */
+    uint64_t body_since; /* when its body began */
+    unsigned refs;       /* the handle, the owned exchange, whoever runs it */
     enum conn_state state;
     int fd;
     int interest;        /* what the poll handle waits for */

@@ -575,6 +575,32 @@ static void test_slow_peers_are_not_waited_for(void **state)
     }
 }
 
+static void test_a_dripping_body_is_not_waited_for(void **state)
+{
+    (void)state;
+    static const char *const heads[] = {
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n300\r\n",
+    };
+
+    for (size_t i = 0; i < 2; i++) {
+        struct world world;
+        int drops = 0;
+
+        open_world(&world, 200);
+        say(&world, heads[i]);
+        for (; drops < 200 && occurrences(&world, "408 Request Timeout") == 0; drops++) {
+            (void)send(world.client, "x", 1, MSG_NOSIGNAL);
+            read_answers(&world);
+            (void)usleep(10000);
+        }
+        assert_in_range(drops, 2, 190);
+        assert_int_equal(world.truncated, 1);
+        assert_int_equal(world.requests, 0);
+        close_world(&world);
+    }
+}
+
 static void test_a_held_request_has_no_timeout(void **state)
 {
     (void)state;
@@ -795,6 +821,7 @@ int main(void)
         cmocka_unit_test(test_closing_is_announced_and_done),
         cmocka_unit_test(test_a_body_that_ends_early_is_told),
         cmocka_unit_test(test_slow_peers_are_not_waited_for),
+        cmocka_unit_test(test_a_dripping_body_is_not_waited_for),
         cmocka_unit_test(test_a_held_request_has_no_timeout),
         cmocka_unit_test(test_draining_lets_the_busy_ones_answer),
         cmocka_unit_test(test_large_bodies_arrive_whole),
