@@ -18,6 +18,7 @@ enum {
     KEEP_BYTES = 1024,         /* an idle connection keeps a buffer no larger */
     KEEP_FIELDS = 32,
     KEEP_RUN_BYTES = 2 * READ_BYTES, /* what follows a request keeps a buffer no larger, if it fits */
+    REQUESTS_PER_TURN = 16,          /* then the other connections get theirs */
     LINGER_BYTES = 256 * 1024,
     BODY_BYTES_PER_MS = 16, /* a body that comes slower, after its first grace, is not waited for */
 };
@@ -329,6 +330,7 @@ void conn_refuse(struct conn *conn, int status)
 /* Gives the request to its handler. */
 static void hand_over(struct conn *conn, void (*handler)(struct http_exchange *x, void *ctx), bool whole)
 {
+    conn->turn++;
     conn->whole = whole;
     conn->is_head_method = http_slice_equal(conn->parser.request.method, "HEAD");
     conn->exchange.owned = true;
@@ -449,10 +451,13 @@ void conn_run(struct conn *conn)
     if (conn->running)
         return;
     conn->running = true;
+    conn->turn = 0;
     conn->refs++;
-    while (conn->state <= CONN_BODY && step(conn)) {
+    while (conn->state <= CONN_BODY && conn->turn < REQUESTS_PER_TURN && step(conn)) {
     }
     conn->running = false;
+    if (conn->state == CONN_IDLE && conn->turn == REQUESTS_PER_TURN)
+        server_defer(conn->server, conn);
     /* Only an answer that is awaited may take kept ones along. */
     if (conn->held.len > 0 && conn->state <= CONN_BODY)
         answer_send_held(conn);
@@ -555,6 +560,8 @@ static void on_readable(struct conn *conn)
 {
     ssize_t n;
 
+    if (!list_empty(&conn->ready))
+        return; /* first what has been read */
     if (conn->state == CONN_BUSY || conn->state == CONN_WRITE) {
         conn->read_paused = true;
         conn_update_interest(conn);

@@ -47,6 +47,7 @@ struct conn {
     enum conn_state state;
     int fd;
     int interest;        /* what the poll handle waits for */
+    unsigned turn;       /* requests handed over in this conn_run() */
     bool running;        /* conn_run() is on the stack */
     bool read_paused;    /* readable while it may not read */
     bool fin;            /* the peer will send no more than what the kernel holds */

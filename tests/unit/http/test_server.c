@@ -22,6 +22,7 @@ struct world {
     int client;
     struct http_exchange *held[4]; /* requests to /hold, in their order */
     size_t held_count, requests, gone, truncated, too_large, released, freed;
+    size_t marked; /* requests before the one to /mark */
     struct buf answers;
     bool ended; /* the server has closed */
 };
@@ -43,6 +44,8 @@ static void on_request(struct http_exchange *x, void *ctx)
     struct world *world = ctx;
     static char big[8 << 20];
 
+    if (http_slice_equal(request->path, "/mark"))
+        world->marked = world->requests;
     world->requests++;
     assert_ptr_equal(http_exchange_context(x), world);
     assert_ptr_equal(http_exchange_loop(x), &world->loop);
@@ -790,6 +793,27 @@ static void test_a_body_of_unknown_length_stops_when_there_is_no_room(void **sta
     close_world(&world);
 }
 
+static void test_a_long_pipeline_does_not_keep_others_waiting(void **state)
+{
+    (void)state;
+    static char pipeline[300 * (sizeof GET("/a") - 1) + 1];
+    struct world world;
+    int other;
+
+    open_world(&world, 0);
+    other = connect_more(&world);
+    for (size_t i = 0; i < 300; i++)
+        memcpy(pipeline + i * strlen(GET("/a")), GET("/a"), strlen(GET("/a")));
+    say_on(world.client, pipeline);
+    say_on(other, GET("/mark"));
+    read_answers(&world);
+    assert_int_equal(world.requests, 301);
+    assert_int_equal(occurrences(&world, "200 OK"), 300);
+    assert_in_range(world.marked, 0, 40);
+    (void)close(other);
+    close_world(&world);
+}
+
 static void test_status_texts(void **state)
 {
     (void)state;
@@ -829,6 +853,7 @@ int main(void)
         cmocka_unit_test(test_one_connection_at_a_time_may_send_a_long_head),
         cmocka_unit_test(test_bodies_have_room_together),
         cmocka_unit_test(test_a_body_of_unknown_length_stops_when_there_is_no_room),
+        cmocka_unit_test(test_a_long_pipeline_does_not_keep_others_waiting),
         cmocka_unit_test(test_status_texts),
     };
 
