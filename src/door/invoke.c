@@ -276,7 +276,7 @@ static bool authorize(struct http_exchange *x, const char *request_id, const str
                                         .resource = target->arn };
     char arn[640];
 
-    if (principal->kind != PRINCIPAL_FUNCTION || policy_allows(policy ? policy->document : NULL, &question))
+    if (policy_allows(policy ? policy->document : NULL, &question))
         return true;
     (void)snprintf(arn, sizeof arn, "arn:aws:lambda:%s:%s:function:%s", config->region, config->account,
                    target->reference.name);

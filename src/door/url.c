@@ -169,8 +169,7 @@ static bool authorize(struct door *door, struct url_call *call, const struct fn_
         reply_error(call->x, call->request_id, ret_auth->code, ret_auth->message, NULL);
         return false;
     }
-    if (ret_auth->principal.kind != PRINCIPAL_FUNCTION ||
-        (policy && policy_allows(policy->document, &question)))
+    if (policy_allows(policy ? policy->document : NULL, &question))
         return true;
     reply_forbidden(call);
     return false;
