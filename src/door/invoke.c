@@ -114,7 +114,7 @@ static const char *read_client_context(const struct http_request *request, struc
     padding = (4 - value->len % 4) % 4; /* SDKs leave it out at times */
     (void)buf_append(&encoded, "===", padding);
     if (text_base64_decode(encoded.data, encoded.len, out) < 0 || !out->data ||
-        !json_valid(out->data, out->len, NULL))
+        !json_valid(out->data, out->len, NULL) || out->data[strspn(out->data, " \t\r\n")] != '{')
         return "Client context must be a valid Base64-encoded JSON object.";
     for (size_t i = 0; i < out->len; i++) {
         if ((unsigned char)out->data[i] < 0x20)
@@ -188,6 +188,18 @@ static bool check_payload(struct http_exchange *x, const char *request_id)
             "'null', 'true' or 'false')",
             (unsigned)(unsigned char)request->body[at], at);
     reply_error(x, request_id, "InvalidRequestContentException", message, NULL);
+    return false;
+}
+
+/* No function here isolates tenants. */
+static bool check_tenant(struct http_exchange *x, const char *request_id)
+{
+    if (!http_request_header(http_exchange_request(x), "X-Amz-Tenant-Id"))
+        return true;
+    reply_error(x, request_id, "InvalidParameterValueException",
+                "The invoked function is not enabled with tenancy configuration. Remove the tenant ID from "
+                "your request and try again.",
+                NULL);
     return false;
 }
 
@@ -358,7 +370,8 @@ static void handle(struct door *door, struct http_exchange *x, struct http_slice
         reply_not_found(door, x, request_id, &target);
         return;
     }
-    if (!check_options(x, request_id, options) || !check_payload(x, request_id))
+    if (!check_options(x, request_id, options) || !check_payload(x, request_id) ||
+        !check_tenant(x, request_id))
         return;
     wrong = read_client_context(request, &options->client_context);
     if (wrong) {
