@@ -1,7 +1,9 @@
 """Signatures: the API's, function URLs with AWS_IAM, and the credentials that functions hold (spec sigv4.md)."""
 
+import base64
 import datetime
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -97,6 +99,28 @@ def test_a_large_body_is_read_only_for_a_key_that_is_known(server, more, code):
         else:
             with pytest.raises(TimeoutError):
                 connection.read()
+
+
+@pytest.mark.parametrize("size", [200_000, 300_000, 3_000_000])
+def test_an_upload_with_a_wrong_signature_is_refused(server, size):
+    """Small and large bodies take different ways; neither creates anything."""
+    name = server.name("forged")
+    package = base64.b64encode(pack({"index.mjs": "", "data": os.urandom(size * 3 // 4)})).decode()
+    body = json.dumps({"FunctionName": name, "Runtime": "nodejs20.x", "Handler": "index.handler", "Role": aws.ROLE,
+                       "Code": {"ZipFile": package}}).encode()
+    assert len(body) > size
+
+    def send(sent, **more):
+        _, headers = signed("POST", server.endpoint + LIST, body=body, **{"key": server.key, "secret": server.secret, **more})
+        headers = {name: value for name, value in headers.items() if name.lower() != "content-length"}
+        return get(server, headers, method="POST", body=sent)
+
+    denied(send(body, secret="x" * 40), "InvalidSignatureException",
+           "The request signature we calculated does not match the signature you provided.")
+    denied(send(body[:-1] + b" }"), "InvalidSignatureException")
+    refused(lambda: server.lam.get_function(FunctionName=name), "ResourceNotFoundException")
+    assert send(body).status == 201
+    server.lam.delete_function(FunctionName=name)
 
 
 def test_tampering_is_noticed(server):
