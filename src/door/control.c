@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/list.h"
 #include "base/log.h"
 #include "door/door_priv.h"
 #include "model/function.h"
@@ -14,6 +15,7 @@ enum { HASHED_HERE_MAX_BYTES = 256 * 1024 }; /* larger bodies keep the loop for 
 
 struct job {
     uv_work_t work;
+    struct list node; /* in door->held, which waits for code to be removed */
     struct door *door;
     struct http_exchange *x;
     bool verified; /* principal is who signed; else work() finds out */
@@ -134,6 +136,7 @@ static void after_work(uv_work_t *request, int status)
             sched_put_function(door->config.sched, job->pictures[i]);
     }
     reply(job);
+    door->changes--;
     if (job->response.settle && job->response.changed_count > 0)
         control_settle(door, job->response.changed[0]);
     job_free(job);
@@ -143,6 +146,19 @@ static void after_work(uv_work_t *request, int status)
 static void reply_no_memory(struct http_exchange *x, const char *request_id)
 {
     reply_error(x, request_id, "ServiceException", "Out of memory", NULL);
+}
+
+static void start(struct job *job)
+{
+    struct door *door = job->door;
+
+    if (uv_queue_work(door->config.loop, &job->work, work, after_work) == 0) {
+        door->changes++;
+        return;
+    }
+    reply_no_memory(job->x, job->request_id);
+    job_free(job);
+    door_job_done(door);
 }
 
 void control_handle(struct door *door, struct http_exchange *x)
@@ -174,13 +190,16 @@ void control_handle(struct door *door, struct http_exchange *x)
     job->path = slice_dup(request->path);
     job->query = slice_dup(request->query);
     job->host = slice_dup(request->host);
-    if (!job->method || !job->path || !job->query || !job->host ||
-        uv_queue_work(door->config.loop, &job->work, work, after_work) < 0) {
+    if (!job->method || !job->path || !job->query || !job->host) {
         reply_no_memory(x, request_id);
         job_free(job);
         return;
     }
     door->jobs++;
+    if (door->collecting)
+        list_push_back(&door->held, &job->node);
+    else
+        start(job);
 }
 
 /* ---- the second half of a create or an update ---- */
@@ -212,6 +231,7 @@ static void settle_free(struct settle *settle)
     struct door *door = settle->door;
 
     free(settle);
+    door->changes--;
     door_job_done(door);
 }
 
@@ -253,10 +273,18 @@ void control_settle(struct door *door, const char *name)
         free(settle);
         return;
     }
+    door->changes++;
     door->jobs++;
 }
 
-/* ---- code that came out of use ---- */
+/*
+ * ---- code that came out of use ----
+ *
+ * A package may go when neither the database nor a picture nor an environment names it. While a change is
+ * between the database and its picture, an invocation can still start with code that the database has
+ * forgotten: code is only looked for and removed while no change is under way, and changes wait for the end
+ * of that.
+ */
 
 struct collect {
     uv_work_t work;
@@ -281,6 +309,12 @@ static void after_collect(uv_work_t *request, int status)
     sched_code_free(collect->in_use, collect->count);
     free(collect);
     door->collecting = false;
+    while (!list_empty(&door->held)) {
+        struct job *job = list_entry(door->held.next, struct job, node);
+
+        list_remove(&job->node);
+        start(job);
+    }
     door_job_done(door);
 }
 
@@ -288,7 +322,7 @@ void control_collect(struct door *door)
 {
     struct collect *collect;
 
-    if (door->collecting || !api_collect_due(door->config.api))
+    if (door->collecting || door->changes > 0 || !api_collect_due(door->config.api))
         return;
     collect = calloc(1, sizeof *collect);
     if (!collect)

@@ -203,6 +203,7 @@ struct door *door_new(const struct door_config *config, int listener, struct err
         return NULL;
     }
     door->config = *config;
+    list_init(&door->held);
     result = http_server_listen(door->server, listener, BACKLOG);
     if (result < 0) {
         (void)err_set(err, ERR_SYSTEM, -result, "listen");

@@ -9,6 +9,7 @@
 #include "auth/principal.h"
 #include "base/buf.h"
 #include "base/id.h"
+#include "base/list.h"
 #include "door/door.h"
 #include "http/server.h"
 
@@ -16,7 +17,9 @@ struct door {
     struct door_config config;
     struct http_server *server;
     char *machine;     /* JSON of READY; NULL until then */
-    unsigned jobs;     /* on workers */
+    unsigned jobs;     /* on workers, or held */
+    unsigned changes;  /* requests of the control API whose pictures are not swapped in yet, and settlings */
+    struct list held;  /* requests that wait until collecting ends */
     uv_timer_t second; /* drives control_collect() */
     bool closing, server_freed, timer_closed, collecting;
     void (*on_closed)(void *ctx);
@@ -67,7 +70,7 @@ void control_handle(struct door *door, struct http_exchange *x);
 /** Runs api_settle() and api_settled() for a function. */
 void control_settle(struct door *door, const char *name);
 
-/** Removes code that came out of use, if there is any. */
+/** Removes code that came out of use, if there is any and no change is under way. */
 void control_collect(struct door *door);
 
 /* admin.c */
