@@ -15,7 +15,7 @@ enum { HASHED_HERE_MAX_BYTES = 256 * 1024 }; /* larger bodies keep the loop for 
 
 struct job {
     uv_work_t work;
-    struct list node; /* in door->held, which waits for code to be removed */
+    struct list node; /* in door->held, which waits for code to be removed, or in door->stale */
     struct door *door;
     struct http_exchange *x;
     bool verified; /* principal is who signed; else work() finds out */
@@ -24,7 +24,9 @@ struct job {
     char *method, *path, *query, *host; /* owned, NUL-terminated */
     struct api_response response;
     struct function *pictures[API_MAX_CHANGED]; /* counted */
-    char *file;                                 /* contents of response.file_fd, owned */
+    bool swapped[API_MAX_CHANGED];
+    bool building; /* pictures, anew, on a worker */
+    char *file;    /* contents of response.file_fd, owned */
     size_t file_len;
 };
 
@@ -67,6 +69,14 @@ static bool verify(struct job *job)
     return true;
 }
 
+static void build_pictures(struct job *job)
+{
+    for (size_t i = 0; i < job->response.changed_count; i++) {
+        if (!job->swapped[i])
+            job->pictures[i] = api_picture(job->door->config.api, job->response.changed[i]);
+    }
+}
+
 static void work(uv_work_t *request)
 {
     struct job *job = request->data;
@@ -85,8 +95,7 @@ static void work(uv_work_t *request)
     if (!verify(job))
         return;
     api_handle(job->door->config.api, &wanted, &job->response);
-    for (size_t i = 0; i < job->response.changed_count; i++)
-        job->pictures[i] = api_picture(job->door->config.api, job->response.changed[i]);
+    build_pictures(job);
     if (job->response.file_fd >= 0)
         read_file(job);
 }
@@ -125,22 +134,109 @@ static void job_free(struct job *job)
     free(job);
 }
 
+/* Returns whether none is missing. */
+static bool swap_pictures(struct job *job)
+{
+    bool all = true;
+
+    for (size_t i = 0; i < job->response.changed_count; i++) {
+        if (!job->swapped[i] && job->pictures[i]) {
+            sched_put_function(job->door->config.sched, job->pictures[i]);
+            job->pictures[i] = NULL;
+            job->swapped[i] = true;
+        }
+        all &= job->swapped[i];
+    }
+    return all;
+}
+
+static void job_done(struct job *job)
+{
+    struct door *door = job->door;
+
+    door->changes--;
+    job_free(job);
+    door_job_done(door);
+}
+
+/* The change is made, and what serves is older: it is refused until a picture can be built. */
+static void set_stale(struct job *job)
+{
+    log_error("request %s changed what cannot be read back; the function answers 500 until it can",
+              job->request_id);
+    list_push_back(&job->door->stale, &job->node);
+}
+
 static void after_work(uv_work_t *request, int status)
 {
     struct job *job = request->data;
     struct door *door = job->door;
+    bool all;
 
     (void)status;
-    for (size_t i = 0; i < job->response.changed_count; i++) {
-        if (job->pictures[i])
-            sched_put_function(door->config.sched, job->pictures[i]);
-    }
+    all = swap_pictures(job);
     reply(job);
-    door->changes--;
     if (job->response.settle && job->response.changed_count > 0)
         control_settle(door, job->response.changed[0]);
-    job_free(job);
-    door_job_done(door);
+    if (all || door->closing)
+        job_done(job);
+    else
+        set_stale(job);
+}
+
+static void rebuild_work(uv_work_t *request)
+{
+    build_pictures(request->data);
+}
+
+static void after_rebuild(uv_work_t *request, int status)
+{
+    struct job *job = request->data;
+
+    (void)status;
+    job->building = false;
+    if (!swap_pictures(job) && !job->door->closing)
+        return;
+    list_remove(&job->node);
+    job_done(job);
+}
+
+void control_rebuild(struct door *door)
+{
+    list_each_safe(at, &door->stale)
+    {
+        struct job *job = list_entry(at, struct job, node);
+
+        if (!job->building)
+            job->building = uv_queue_work(door->config.loop, &job->work, rebuild_work, after_rebuild) == 0;
+    }
+}
+
+void control_close(struct door *door)
+{
+    list_each_safe(at, &door->stale)
+    {
+        struct job *job = list_entry(at, struct job, node);
+
+        if (job->building)
+            continue;
+        list_remove(&job->node);
+        job_done(job);
+    }
+}
+
+bool control_is_stale(const struct door *door, const char *name)
+{
+    list_each(at, &door->stale)
+    {
+        const struct job *job = list_entry(at, struct job, node);
+
+        for (size_t i = 0; i < job->response.changed_count; i++) {
+            if (!job->swapped[i] && strcmp(job->response.changed[i], name) == 0)
+                return true;
+        }
+    }
+    return false;
 }
 
 static void reply_no_memory(struct http_exchange *x, const char *request_id)

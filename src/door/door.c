@@ -169,6 +169,7 @@ static const char *error_body(int status, const char **ret_headers, void *ctx)
 
 static void on_second(uv_timer_t *timer)
 {
+    control_rebuild(timer->data);
     control_collect(timer->data);
 }
 
@@ -204,6 +205,7 @@ struct door *door_new(const struct door_config *config, int listener, struct err
     }
     door->config = *config;
     list_init(&door->held);
+    list_init(&door->stale);
     result = http_server_listen(door->server, listener, BACKLOG);
     if (result < 0) {
         (void)err_set(err, ERR_SYSTEM, -result, "listen");
@@ -262,6 +264,7 @@ void door_close(struct door *door, void (*on_closed)(void *ctx), void *ctx)
     door->on_closed = on_closed;
     door->closed_ctx = ctx;
     uv_close((uv_handle_t *)&door->second, on_timer_closed);
+    control_close(door);
     http_server_free(door->server, on_server_freed, door);
 }
 

@@ -19,6 +19,7 @@ struct door {
     char *machine;     /* JSON of READY; NULL until then */
     unsigned jobs;     /* on workers, or held */
     unsigned changes;  /* requests of the control API whose pictures are not swapped in yet, and settlings */
+    struct list stale; /* requests, answered, some of whose pictures could not be built */
     struct list held;  /* requests that wait until collecting ends */
     uv_timer_t second; /* drives control_collect() */
     bool closing, server_freed, timer_closed, collecting;
@@ -69,6 +70,13 @@ void url_handle(struct door *door, struct http_exchange *x, struct http_slice ur
 void control_handle(struct door *door, struct http_exchange *x);
 /** Runs api_settle() and api_settled() for a function. */
 void control_settle(struct door *door, const char *name);
+
+/** True while the function was changed and its picture could not be built: what serves is older. */
+bool control_is_stale(const struct door *door, const char *name);
+/** Builds those pictures again. */
+void control_rebuild(struct door *door);
+/** Gives them up. */
+void control_close(struct door *door);
 
 /** Removes code that came out of use, if there is any and no change is under way. */
 void control_collect(struct door *door);

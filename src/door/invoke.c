@@ -364,6 +364,11 @@ static void handle(struct door *door, struct http_exchange *x, struct http_slice
     copy_header(request, "X-Amz-Log-Type", "None", options->log_type, sizeof options->log_type);
     if (!resolve(door, x, request_id, name, &target))
         return;
+    if (control_is_stale(door, target.reference.name)) {
+        reply_error(x, request_id, "ServiceException",
+                    "The function was changed and its new state cannot be read yet. Try again later.", NULL);
+        return;
+    }
     if (!authorize(x, request_id, &auth.principal, &target, door->config.api_config))
         return;
     if (!target.version) {

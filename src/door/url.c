@@ -282,5 +282,10 @@ void url_handle(struct door *door, struct http_exchange *x, struct http_slice ur
     }
     call->picture = function_ref((struct function *)(uintptr_t)function);
     call->cors = function->urls[index].cors;
+    if (control_is_stale(door, function->name)) {
+        reply_text(call, 500, "ServiceException", "{\"Message\":\"Internal Server Error\"}");
+        call_free(call);
+        return;
+    }
     dispatch(door, call, &function->urls[index], path);
 }
