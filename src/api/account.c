@@ -112,7 +112,7 @@ bool get_account_settings(struct call *call)
         return call_failed(call);
     answer = cJSON_CreateObject();
     limit = cJSON_AddObjectToObject(answer, "AccountLimit");
-    (void)cJSON_AddNumberToObject(limit, "TotalCodeSize", 80530636800.0);
+    (void)cJSON_AddNumberToObject(limit, "TotalCodeSize", (double)API_CODE_MAX_BYTES);
     (void)cJSON_AddNumberToObject(limit, "CodeSizeUnzipped", 262144000);
     (void)cJSON_AddNumberToObject(limit, "CodeSizeZipped", 52428800);
     (void)cJSON_AddNumberToObject(limit, "ConcurrentExecutions", account);

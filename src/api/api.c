@@ -223,6 +223,21 @@ static void discard_changes(struct api_response *response)
     response->settle = false;
 }
 
+/* Asked when the change is made but not kept, so that it counts. */
+static bool code_fits(struct call *call)
+{
+    struct store_usage usage;
+
+    if (!(call->route->flags & ROUTE_STORES))
+        return true;
+    if (store_usage(call->store, NULL, &usage, &call->err) < 0)
+        return call_failed(call);
+    if (usage.code_bytes <= API_CODE_MAX_BYTES)
+        return true;
+    api_error(call->response, "CodeStorageExceededException", "Code storage limit exceeded.");
+    return false;
+}
+
 /* One transaction: what the caller is told and what is stored agree, or neither happens. */
 static void run_in_store(struct call *call)
 {
@@ -233,7 +248,7 @@ static void run_in_store(struct call *call)
         (void)call_failed(call);
         return;
     }
-    fine = call_is_permitted(call) && call->route->run(call);
+    fine = call_is_permitted(call) && call->route->run(call) && code_fits(call);
     if (store_end(store, fine && (call->route->flags & ROUTE_WRITE), &call->err) < 0 && fine) {
         buf_done(&call->response->body);
         (void)call_failed(call);

@@ -90,7 +90,8 @@ void api_settled(struct api *api, const char *name, uint64_t sequence);
 /** True when code may have come out of use since the last api_collect(). Cheap; any thread. */
 bool api_collect_due(const struct api *api);
 /** Removes packages that neither a version names nor in_use does: the digests of what environments and
- * waiting invocations run, taken after the last picture was swapped in. Does nothing during an upload. Worker
+ * waiting invocations run. From before in_use is taken until this returns every change must have had its
+ * picture swapped in, and no other may begin. Does nothing during an upload. Worker
  * thread. */
 void api_collect(struct api *api, const char *const *in_use, size_t in_use_count);
 

@@ -40,7 +40,10 @@ enum {
     ROUTE_QUALIFIER = 32,   /* ... and query Qualifier belongs to it */
     ROUTE_UNQUALIFIED = 64, /* refuses a version or alias in the name; $LATEST is fine */
     ROUTE_UPLOAD = 128,     /* the body may hold an archive */
+    ROUTE_STORES = 256,     /* the account holds more code afterwards */
 };
+
+#define API_CODE_MAX_BYTES UINT64_C(80530636800) /* of an account: 75 GB */
 
 struct route {
     const char *method;

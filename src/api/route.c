@@ -15,14 +15,14 @@ enum {
 };
 /* An operation without functions is AWS's and not ours yet: its name goes into the error. */
 const struct route routes[] = {
-    { "POST",   FN15,                          "CreateFunction", CHANGE | ROUTE_UPLOAD, create_function_check, create_function_prepare, create_function },
+    { "POST",   FN15,                          "CreateFunction", CHANGE | ROUTE_UPLOAD | ROUTE_STORES, create_function_check, create_function_prepare, create_function },
     { "GET",    FN15,                          "ListFunctions", 0, list_functions_check, NULL, list_functions },
     { "GET",    FN15 "/{}",                    "GetFunction", FN256Q, NULL, NULL, get_function },
     { "DELETE", FN15 "/{}",                    "DeleteFunction", FN256Q | ROUTE_WRITE, NULL, NULL, delete_function },
     { "GET",    FN15 "/{}/configuration",      "GetFunctionConfiguration", FN256Q, NULL, NULL, get_function_configuration },
     { "PUT",    FN15 "/{}/configuration",      "UpdateFunctionConfiguration", FN140U | CHANGE, update_function_configuration_check, NULL, update_function_configuration },
-    { "PUT",    FN15 "/{}/code",               "UpdateFunctionCode", FN140U | CHANGE | ROUTE_UPLOAD, update_function_code_check, update_function_code_prepare, update_function_code },
-    { "POST",   FN15 "/{}/versions",           "PublishVersion", FN140U | CHANGE, publish_version_check, NULL, publish_version },
+    { "PUT",    FN15 "/{}/code",               "UpdateFunctionCode", FN140U | CHANGE | ROUTE_UPLOAD | ROUTE_STORES, update_function_code_check, update_function_code_prepare, update_function_code },
+    { "POST",   FN15 "/{}/versions",           "PublishVersion", FN140U | CHANGE | ROUTE_STORES, publish_version_check, NULL, publish_version },
     { "GET",    FN15 "/{}/versions",           "ListVersionsByFunction", ROUTE_FN256, list_versions_check, NULL, list_versions },
     { "POST",   FN15 "/{}/aliases",            "CreateAlias", FN140U | CHANGE, create_alias_check, NULL, create_alias },
     { "GET",    FN15 "/{}/aliases",            "ListAliases", ROUTE_FN140, list_aliases_check, NULL, list_aliases },

@@ -641,20 +641,43 @@ static enum sigv4_status check_signature(struct verify *verify, struct credentia
     return SIGV4_OK;
 }
 
-static enum sigv4_status check_key(struct verify *verify, struct credentials *credentials,
-                                   struct principal *ret_principal)
+static enum sigv4_status find_key(struct verify *verify, struct credentials *credentials,
+                                  struct credential_match *ret_match)
 {
-    struct credential_match match;
-    enum sigv4_status status;
+    const struct part key = verify->proof.access_key;
 
-    if (credentials_find(credentials, verify->proof.access_key.data, verify->proof.access_key.len, &match) <
-        0)
+    if (credentials_find(credentials, key.data, key.len, ret_match) < 0)
         return refuse(verify, SIGV4_UNRECOGNIZED_CLIENT, "%s", text_invalid_token);
-    status = check_token(verify, &match);
+    return check_token(verify, ret_match);
+}
+
+static enum sigv4_status read_head(struct verify *verify)
+{
+    static enum sigv4_status (*const steps[])(struct verify *) = {
+        read_proof, read_credential, read_date, check_scope, check_signed_headers, check_time,
+    };
+
+    verify->message[0] = '\0';
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+        enum sigv4_status status = steps[i](verify);
+
+        if (status != SIGV4_OK)
+            return status;
+    }
+    return SIGV4_OK;
+}
+
+enum sigv4_status sigv4_check_head(const struct sigv4_request *request, const struct sigv4_expect *expect,
+                                   struct credentials *credentials, char *message, size_t message_size)
+{
+    struct verify verify = {
+        .request = request, .expect = expect, .message = message, .message_size = message_size
+    };
+    struct credential_match match = { 0 };
+    enum sigv4_status status = read_head(&verify);
+
     if (status == SIGV4_OK)
-        status = check_signature(verify, credentials, &match);
-    if (status == SIGV4_OK)
-        *ret_principal = match.principal;
+        status = find_key(&verify, credentials, &match);
     OPENSSL_cleanse(&match, sizeof match);
     return status;
 }
@@ -663,19 +686,18 @@ enum sigv4_status sigv4_verify(const struct sigv4_request *request, const struct
                                struct credentials *credentials, struct principal *ret_principal,
                                char *message, size_t message_size)
 {
-    static enum sigv4_status (*const steps[])(struct verify *) = {
-        read_proof, read_credential, read_date, check_scope, check_signed_headers, check_time,
-    };
     struct verify verify = {
         .request = request, .expect = expect, .message = message, .message_size = message_size
     };
+    struct credential_match match = { 0 };
+    enum sigv4_status status = read_head(&verify);
 
-    message[0] = '\0';
-    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
-        enum sigv4_status status = steps[i](&verify);
-
-        if (status != SIGV4_OK)
-            return status;
-    }
-    return check_key(&verify, credentials, ret_principal);
+    if (status == SIGV4_OK)
+        status = find_key(&verify, credentials, &match);
+    if (status == SIGV4_OK)
+        status = check_signature(&verify, credentials, &match);
+    if (status == SIGV4_OK)
+        *ret_principal = match.principal;
+    OPENSSL_cleanse(&match, sizeof match);
+    return status;
 }

@@ -60,6 +60,10 @@ struct sigv4_expect {
 enum sigv4_status sigv4_verify(const struct sigv4_request *request, const struct sigv4_expect *expect,
                                struct credentials *credentials, struct principal *ret_principal,
                                char *message, size_t message_size);
+/** What of this can be told before the body is there: all but the signature itself and the payload's hash. On
+ * SIGV4_OK the caller names a key and, if it is a temporary one, shows its token; who signed is not known. */
+enum sigv4_status sigv4_check_head(const struct sigv4_request *request, const struct sigv4_expect *expect,
+                                   struct credentials *credentials, char *message, size_t message_size);
 /** True when the request carries any SigV4 material (header or query form). */
 bool sigv4_is_signed(const struct sigv4_request *request);
 

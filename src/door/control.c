@@ -5,21 +5,28 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/list.h"
 #include "base/log.h"
 #include "door/door_priv.h"
 #include "model/function.h"
 #include "sched/sched.h"
 
+enum { HASHED_HERE_MAX_BYTES = 256 * 1024 }; /* larger bodies keep the loop for too long */
+
 struct job {
     uv_work_t work;
+    struct list node; /* in door->held, which waits for code to be removed, or in door->stale */
     struct door *door;
     struct http_exchange *x;
+    bool verified; /* principal is who signed; else work() finds out */
     struct principal principal;
     char request_id[UUID_BYTES];
     char *method, *path, *query, *host; /* owned, NUL-terminated */
     struct api_response response;
     struct function *pictures[API_MAX_CHANGED]; /* counted */
-    char *file;                                 /* contents of response.file_fd, owned */
+    bool swapped[API_MAX_CHANGED];
+    bool building; /* pictures, anew, on a worker */
+    char *file;    /* contents of response.file_fd, owned */
     size_t file_len;
 };
 
@@ -47,6 +54,29 @@ static void read_file(struct job *job)
     job->response.file_fd = -1;
 }
 
+/* The request's bytes stay where they are until it is answered, and the keys have a lock. */
+static bool verify(struct job *job)
+{
+    struct door_auth auth;
+
+    if (job->verified)
+        return true;
+    if (!door_authenticate(job->door, job->x, &auth)) {
+        api_error(&job->response, auth.code, "%s", auth.message);
+        return false;
+    }
+    job->principal = auth.principal;
+    return true;
+}
+
+static void build_pictures(struct job *job)
+{
+    for (size_t i = 0; i < job->response.changed_count; i++) {
+        if (!job->swapped[i])
+            job->pictures[i] = api_picture(job->door->config.api, job->response.changed[i]);
+    }
+}
+
 static void work(uv_work_t *request)
 {
     struct job *job = request->data;
@@ -62,9 +92,10 @@ static void work(uv_work_t *request)
         .principal = &job->principal,
     };
 
+    if (!verify(job))
+        return;
     api_handle(job->door->config.api, &wanted, &job->response);
-    for (size_t i = 0; i < job->response.changed_count; i++)
-        job->pictures[i] = api_picture(job->door->config.api, job->response.changed[i]);
+    build_pictures(job);
     if (job->response.file_fd >= 0)
         read_file(job);
 }
@@ -103,21 +134,109 @@ static void job_free(struct job *job)
     free(job);
 }
 
+/* Returns whether none is missing. */
+static bool swap_pictures(struct job *job)
+{
+    bool all = true;
+
+    for (size_t i = 0; i < job->response.changed_count; i++) {
+        if (!job->swapped[i] && job->pictures[i]) {
+            sched_put_function(job->door->config.sched, job->pictures[i]);
+            job->pictures[i] = NULL;
+            job->swapped[i] = true;
+        }
+        all &= job->swapped[i];
+    }
+    return all;
+}
+
+static void job_done(struct job *job)
+{
+    struct door *door = job->door;
+
+    door->changes--;
+    job_free(job);
+    door_job_done(door);
+}
+
+/* The change is made, and what serves is older: it is refused until a picture can be built. */
+static void set_stale(struct job *job)
+{
+    log_error("request %s changed what cannot be read back; the function answers 500 until it can",
+              job->request_id);
+    list_push_back(&job->door->stale, &job->node);
+}
+
 static void after_work(uv_work_t *request, int status)
 {
     struct job *job = request->data;
     struct door *door = job->door;
+    bool all;
 
     (void)status;
-    for (size_t i = 0; i < job->response.changed_count; i++) {
-        if (job->pictures[i])
-            sched_put_function(door->config.sched, job->pictures[i]);
-    }
+    all = swap_pictures(job);
     reply(job);
     if (job->response.settle && job->response.changed_count > 0)
         control_settle(door, job->response.changed[0]);
-    job_free(job);
-    door_job_done(door);
+    if (all || door->closing)
+        job_done(job);
+    else
+        set_stale(job);
+}
+
+static void rebuild_work(uv_work_t *request)
+{
+    build_pictures(request->data);
+}
+
+static void after_rebuild(uv_work_t *request, int status)
+{
+    struct job *job = request->data;
+
+    (void)status;
+    job->building = false;
+    if (!swap_pictures(job) && !job->door->closing)
+        return;
+    list_remove(&job->node);
+    job_done(job);
+}
+
+void control_rebuild(struct door *door)
+{
+    list_each_safe(at, &door->stale)
+    {
+        struct job *job = list_entry(at, struct job, node);
+
+        if (!job->building)
+            job->building = uv_queue_work(door->config.loop, &job->work, rebuild_work, after_rebuild) == 0;
+    }
+}
+
+void control_close(struct door *door)
+{
+    list_each_safe(at, &door->stale)
+    {
+        struct job *job = list_entry(at, struct job, node);
+
+        if (job->building)
+            continue;
+        list_remove(&job->node);
+        job_done(job);
+    }
+}
+
+bool control_is_stale(const struct door *door, const char *name)
+{
+    list_each(at, &door->stale)
+    {
+        const struct job *job = list_entry(at, struct job, node);
+
+        for (size_t i = 0; i < job->response.changed_count; i++) {
+            if (!job->swapped[i] && strcmp(job->response.changed[i], name) == 0)
+                return true;
+        }
+    }
+    return false;
 }
 
 static void reply_no_memory(struct http_exchange *x, const char *request_id)
@@ -125,15 +244,29 @@ static void reply_no_memory(struct http_exchange *x, const char *request_id)
     reply_error(x, request_id, "ServiceException", "Out of memory", NULL);
 }
 
+static void start(struct job *job)
+{
+    struct door *door = job->door;
+
+    if (uv_queue_work(door->config.loop, &job->work, work, after_work) == 0) {
+        door->changes++;
+        return;
+    }
+    reply_no_memory(job->x, job->request_id);
+    job_free(job);
+    door_job_done(door);
+}
+
 void control_handle(struct door *door, struct http_exchange *x)
 {
     const struct http_request *request = http_exchange_request(x);
+    bool large = request->body_len > HASHED_HERE_MAX_BYTES;
     struct job *job;
-    struct door_auth auth;
+    struct door_auth auth = { 0 };
     char request_id[UUID_BYTES];
 
     id_uuid(request_id);
-    if (!door_authenticate(door, x, &auth)) {
+    if (large ? !door_may_authenticate(door, x, &auth) : !door_authenticate(door, x, &auth)) {
         reply_error(x, request_id, auth.code, auth.message, NULL);
         return;
     }
@@ -145,6 +278,7 @@ void control_handle(struct door *door, struct http_exchange *x)
     job->work.data = job;
     job->door = door;
     job->x = x;
+    job->verified = !large;
     job->principal = auth.principal;
     memcpy(job->request_id, request_id, UUID_BYTES);
     job->response.file_fd = -1;
@@ -152,13 +286,16 @@ void control_handle(struct door *door, struct http_exchange *x)
     job->path = slice_dup(request->path);
     job->query = slice_dup(request->query);
     job->host = slice_dup(request->host);
-    if (!job->method || !job->path || !job->query || !job->host ||
-        uv_queue_work(door->config.loop, &job->work, work, after_work) < 0) {
+    if (!job->method || !job->path || !job->query || !job->host) {
         reply_no_memory(x, request_id);
         job_free(job);
         return;
     }
     door->jobs++;
+    if (door->collecting)
+        list_push_back(&door->held, &job->node);
+    else
+        start(job);
 }
 
 /* ---- the second half of a create or an update ---- */
@@ -190,6 +327,7 @@ static void settle_free(struct settle *settle)
     struct door *door = settle->door;
 
     free(settle);
+    door->changes--;
     door_job_done(door);
 }
 
@@ -231,10 +369,18 @@ void control_settle(struct door *door, const char *name)
         free(settle);
         return;
     }
+    door->changes++;
     door->jobs++;
 }
 
-/* ---- code that came out of use ---- */
+/*
+ * ---- code that came out of use ----
+ *
+ * A package may go when neither the database nor a picture nor an environment names it. While a change is
+ * between the database and its picture, an invocation can still start with code that the database has
+ * forgotten: code is only looked for and removed while no change is under way, and changes wait for the end
+ * of that.
+ */
 
 struct collect {
     uv_work_t work;
@@ -259,6 +405,12 @@ static void after_collect(uv_work_t *request, int status)
     sched_code_free(collect->in_use, collect->count);
     free(collect);
     door->collecting = false;
+    while (!list_empty(&door->held)) {
+        struct job *job = list_entry(door->held.next, struct job, node);
+
+        list_remove(&job->node);
+        start(job);
+    }
     door_job_done(door);
 }
 
@@ -266,7 +418,7 @@ void control_collect(struct door *door)
 {
     struct collect *collect;
 
-    if (door->collecting || !api_collect_due(door->config.api))
+    if (door->collecting || door->changes > 0 || !api_collect_due(door->config.api))
         return;
     collect = calloc(1, sizeof *collect);
     if (!collect)

@@ -6,21 +6,35 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "auth/sigv4.h"
 #include "base/err.h"
 #include "door/door_priv.h"
+#include "door/origin.h"
 #include "sched/sched.h"
 
 enum {
     BACKLOG = 4096,
     COLLECT_MS = 1000,
     UNSIGNED_MAX_BYTES = 64 * 1024, /* an API request without a signature will be refused anyway */
+    BODIES_MAX_BYTES = 512 << 20,   /* of all requests at once, where the machine is large enough */
+    BODIES_MIN_BYTES = 160 << 20,   /* two uploads */
 };
 
-static bool is_signed(const struct http_request *request)
+/* Without signatures only the place a request comes from tells the owner's programs from web pages. */
+static const char *page_refusal(const struct door *door, const struct http_request *request)
 {
-    return http_request_header(request, "Authorization") ||
-           (request->has_query && memmem(request->query.at, request->query.len, "X-Amz-Signature", 15));
+    return door->config.no_auth ? origin_refusal(request) : NULL;
+}
+
+/* Whether a request of the API cannot be granted, as its head alone shows; then *ret_auth says why. */
+static bool head_refused(const struct door *door, const struct http_exchange *x, struct door_auth *ret_auth)
+{
+    const char *page = page_refusal(door, http_exchange_request(x));
+
+    if (!page)
+        return !door_may_authenticate(door, x, ret_auth);
+    (void)snprintf(ret_auth->code, sizeof ret_auth->code, "AccessDeniedException");
+    (void)snprintf(ret_auth->message, sizeof ret_auth->message, "%s", page);
+    return true;
 }
 
 static size_t body_limit(struct http_exchange *x, void *ctx)
@@ -28,10 +42,11 @@ static size_t body_limit(struct http_exchange *x, void *ctx)
     const struct door *door = ctx;
     const struct http_request *request = http_exchange_request(x);
     struct http_slice first, second;
+    struct door_auth auth;
 
     if (url_is_route(request, &first, &second))
         return DOOR_PAYLOAD_MAX_BYTES;
-    if (!door->config.no_auth && !is_signed(request))
+    if ((request->chunked || request->length > UNSIGNED_MAX_BYTES) && head_refused(door, x, &auth))
         return UNSIGNED_MAX_BYTES;
     if (invoke_is_route(request, &first))
         return DOOR_PAYLOAD_MAX_BYTES;
@@ -45,9 +60,14 @@ static void on_too_large(struct http_exchange *x, void *ctx)
     char request_id[UUID_BYTES], headers[256], body[160];
     const char *operation;
     size_t limit = body_limit(x, ctx);
+    struct door_auth auth;
     int size, len;
 
     id_uuid(request_id);
+    if (!url_is_route(request, &first, &second) && head_refused(ctx, x, &auth)) {
+        reply_error(x, request_id, auth.code, auth.message, NULL);
+        return;
+    }
     size = snprintf(headers, sizeof headers,
                     "Content-Type: application/json\r\nx-amzn-RequestId: %s\r\n"
                     "x-amzn-ErrorType: RequestEntityTooLargeException\r\n",
@@ -65,6 +85,27 @@ static void on_too_large(struct http_exchange *x, void *ctx)
     http_reply_close(x, 413, headers, (size_t)size, body, (size_t)len);
 }
 
+static void on_no_room(struct http_exchange *x, void *ctx)
+{
+    char request_id[UUID_BYTES];
+
+    (void)ctx;
+    id_uuid(request_id);
+    reply_error(x, request_id, "ServiceUnavailableException",
+                "Service Unavailable: the requests under way fill the memory that is set aside for their "
+                "bodies. Try again later.",
+                NULL);
+}
+
+/* An eighth of the machine's memory. */
+static size_t bodies_max_bytes(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    size_t share = pages > 0 && page > 0 ? (size_t)pages / 8 * (size_t)page : 0;
+
+    return share > BODIES_MAX_BYTES ? BODIES_MAX_BYTES : share < BODIES_MIN_BYTES ? BODIES_MIN_BYTES : share;
+}
+
 static void reply_health(const struct door *door, struct http_exchange *x)
 {
     bool ready = sched_ready(door->config.sched);
@@ -79,13 +120,25 @@ static void on_request(struct http_exchange *x, void *ctx)
     struct door *door = ctx;
     const struct http_request *request = http_exchange_request(x);
     struct http_slice first, second;
+    const char *page;
+    char request_id[UUID_BYTES];
 
-    if (url_is_route(request, &first, &second))
+    if (url_is_route(request, &first, &second)) {
         url_handle(door, x, first, second);
-    else if (invoke_is_route(request, &first))
-        invoke_handle(door, x, first);
-    else if (http_slice_equal(request->path, "/health"))
+        return;
+    }
+    if (http_slice_equal(request->path, "/health")) {
         reply_health(door, x);
+        return;
+    }
+    page = page_refusal(door, request);
+    if (page) {
+        id_uuid(request_id);
+        reply_error(x, request_id, "AccessDeniedException", page, NULL);
+        return;
+    }
+    if (invoke_is_route(request, &first))
+        invoke_handle(door, x, first);
     else if (admin_is_route(request))
         admin_handle(door, x);
     else
@@ -116,6 +169,7 @@ static const char *error_body(int status, const char **ret_headers, void *ctx)
 
 static void on_second(uv_timer_t *timer)
 {
+    control_rebuild(timer->data);
     control_collect(timer->data);
 }
 
@@ -130,9 +184,11 @@ struct door *door_new(const struct door_config *config, int listener, struct err
         .head_timeout_ms = 10000,
         .body_timeout_ms = 20000,
         .max_connections = 20000,
+        .max_input_bytes = bodies_max_bytes(),
         .date_header = true,
         .body_limit = body_limit,
         .on_too_large = on_too_large,
+        .on_no_room = on_no_room,
         .on_request = on_request,
         .error_body = error_body,
         .ctx = door,
@@ -148,6 +204,8 @@ struct door *door_new(const struct door_config *config, int listener, struct err
         return NULL;
     }
     door->config = *config;
+    list_init(&door->held);
+    list_init(&door->stale);
     result = http_server_listen(door->server, listener, BACKLOG);
     if (result < 0) {
         (void)err_set(err, ERR_SYSTEM, -result, "listen");
@@ -206,6 +264,7 @@ void door_close(struct door *door, void (*on_closed)(void *ctx), void *ctx)
     door->on_closed = on_closed;
     door->closed_ctx = ctx;
     uv_close((uv_handle_t *)&door->second, on_timer_closed);
+    control_close(door);
     http_server_free(door->server, on_server_freed, door);
 }
 

@@ -2,7 +2,8 @@
 
 /*
  * The front door: one HTTP server for the Lambda API, Invoke, function URLs and Irori's own few paths under
- * /_irori/. Runs on the loop thread; the control API and large signatures go to workers.
+ * /_irori/. Runs on the loop thread; the control API goes to workers, and there too the signatures of its
+ * large bodies. Invoke's (6 MB at most) are verified on the loop.
  */
 
 #include <stdbool.h>

@@ -9,6 +9,7 @@
 #include "auth/principal.h"
 #include "base/buf.h"
 #include "base/id.h"
+#include "base/list.h"
 #include "door/door.h"
 #include "http/server.h"
 
@@ -16,7 +17,10 @@ struct door {
     struct door_config config;
     struct http_server *server;
     char *machine;     /* JSON of READY; NULL until then */
-    unsigned jobs;     /* on workers */
+    unsigned jobs;     /* on workers, or held */
+    unsigned changes;  /* requests of the control API whose pictures are not swapped in yet, and settlings */
+    struct list stale; /* requests, answered, some of whose pictures could not be built */
+    struct list held;  /* requests that wait until collecting ends */
     uv_timer_t second; /* drives control_collect() */
     bool closing, server_freed, timer_closed, collecting;
     void (*on_closed)(void *ctx);
@@ -31,8 +35,11 @@ struct door_auth {
     char code[64]; /* "" when authenticated */
     char message[1024];
 };
-/** Fills ret_auth; code is the error to answer with 403. */
-bool door_authenticate(struct door *door, struct http_exchange *x, struct door_auth *ret_auth);
+/** Fills ret_auth; code is the error to answer with 403. Context: any thread, while x is unanswered. */
+bool door_authenticate(const struct door *door, const struct http_exchange *x, struct door_auth *ret_auth);
+/** Whether the head alone leaves the signature possible; principal is not filled. */
+bool door_may_authenticate(const struct door *door, const struct http_exchange *x,
+                           struct door_auth *ret_auth);
 
 /* reply.c */
 void reply_error(struct http_exchange *x, const char *request_id, const char *exception, const char *message,
@@ -64,7 +71,14 @@ void control_handle(struct door *door, struct http_exchange *x);
 /** Runs api_settle() and api_settled() for a function. */
 void control_settle(struct door *door, const char *name);
 
-/** Removes code that came out of use, if there is any. */
+/** True while the function was changed and its picture could not be built: what serves is older. */
+bool control_is_stale(const struct door *door, const char *name);
+/** Builds those pictures again. */
+void control_rebuild(struct door *door);
+/** Gives them up. */
+void control_close(struct door *door);
+
+/** Removes code that came out of use, if there is any and no change is under way. */
 void control_collect(struct door *door);
 
 /* admin.c */

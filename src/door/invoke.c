@@ -114,7 +114,7 @@ static const char *read_client_context(const struct http_request *request, struc
     padding = (4 - value->len % 4) % 4; /* SDKs leave it out at times */
     (void)buf_append(&encoded, "===", padding);
     if (text_base64_decode(encoded.data, encoded.len, out) < 0 || !out->data ||
-        !json_valid(out->data, out->len, NULL))
+        !json_valid(out->data, out->len, NULL) || out->data[strspn(out->data, " \t\r\n")] != '{')
         return "Client context must be a valid Base64-encoded JSON object.";
     for (size_t i = 0; i < out->len; i++) {
         if ((unsigned char)out->data[i] < 0x20)
@@ -188,6 +188,18 @@ static bool check_payload(struct http_exchange *x, const char *request_id)
             "'null', 'true' or 'false')",
             (unsigned)(unsigned char)request->body[at], at);
     reply_error(x, request_id, "InvalidRequestContentException", message, NULL);
+    return false;
+}
+
+/* No function here isolates tenants. */
+static bool check_tenant(struct http_exchange *x, const char *request_id)
+{
+    if (!http_request_header(http_exchange_request(x), "X-Amz-Tenant-Id"))
+        return true;
+    reply_error(x, request_id, "InvalidParameterValueException",
+                "The invoked function is not enabled with tenancy configuration. Remove the tenant ID from "
+                "your request and try again.",
+                NULL);
     return false;
 }
 
@@ -276,7 +288,7 @@ static bool authorize(struct http_exchange *x, const char *request_id, const str
                                         .resource = target->arn };
     char arn[640];
 
-    if (principal->kind != PRINCIPAL_FUNCTION || policy_allows(policy ? policy->document : NULL, &question))
+    if (policy_allows(policy ? policy->document : NULL, &question))
         return true;
     (void)snprintf(arn, sizeof arn, "arn:aws:lambda:%s:%s:function:%s", config->region, config->account,
                    target->reference.name);
@@ -352,13 +364,19 @@ static void handle(struct door *door, struct http_exchange *x, struct http_slice
     copy_header(request, "X-Amz-Log-Type", "None", options->log_type, sizeof options->log_type);
     if (!resolve(door, x, request_id, name, &target))
         return;
+    if (control_is_stale(door, target.reference.name)) {
+        reply_error(x, request_id, "ServiceException",
+                    "The function was changed and its new state cannot be read yet. Try again later.", NULL);
+        return;
+    }
     if (!authorize(x, request_id, &auth.principal, &target, door->config.api_config))
         return;
     if (!target.version) {
         reply_not_found(door, x, request_id, &target);
         return;
     }
-    if (!check_options(x, request_id, options) || !check_payload(x, request_id))
+    if (!check_options(x, request_id, options) || !check_payload(x, request_id) ||
+        !check_tenant(x, request_id))
         return;
     wrong = read_client_context(request, &options->client_context);
     if (wrong) {

@@ -169,8 +169,7 @@ static bool authorize(struct door *door, struct url_call *call, const struct fn_
         reply_error(call->x, call->request_id, ret_auth->code, ret_auth->message, NULL);
         return false;
     }
-    if (ret_auth->principal.kind != PRINCIPAL_FUNCTION ||
-        (policy && policy_allows(policy->document, &question)))
+    if (policy_allows(policy ? policy->document : NULL, &question))
         return true;
     reply_forbidden(call);
     return false;
@@ -283,5 +282,10 @@ void url_handle(struct door *door, struct http_exchange *x, struct http_slice ur
     }
     call->picture = function_ref((struct function *)(uintptr_t)function);
     call->cors = function->urls[index].cors;
+    if (control_is_stale(door, function->name)) {
+        reply_text(call, 500, "ServiceException", "{\"Message\":\"Internal Server Error\"}");
+        call_free(call);
+        return;
+    }
     dispatch(door, call, &function->urls[index], path);
 }

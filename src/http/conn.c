@@ -18,7 +18,9 @@ enum {
     KEEP_BYTES = 1024,         /* an idle connection keeps a buffer no larger */
     KEEP_FIELDS = 32,
     KEEP_RUN_BYTES = 2 * READ_BYTES, /* what follows a request keeps a buffer no larger, if it fits */
+    REQUESTS_PER_TURN = 16,          /* then the other connections get theirs */
     LINGER_BYTES = 256 * 1024,
+    BODY_BYTES_PER_MS = 16, /* a body that comes slower, after its first grace, is not waited for */
 };
 
 static void set_peer(struct conn *conn, const struct sockaddr_storage *address)
@@ -76,12 +78,21 @@ struct conn *conn_new(struct http_server *server, int fd, const struct sockaddr_
     return conn;
 }
 
+/* in: what realloc() or free() made of the memory before. */
+static void note_input(struct conn *conn, char *in, size_t cap)
+{
+    conn->server->input_bytes += cap - conn->in_cap;
+    conn->in = in;
+    conn->in_cap = cap;
+}
+
 void conn_unref(struct conn *conn)
 {
     assert(conn->refs > 0);
     if (--conn->refs > 0)
         return;
     free(conn->in);
+    note_input(conn, NULL, 0);
     free(conn->parser.fields);
     buf_done(&conn->held);
     server_unref(conn->server);
@@ -190,8 +201,7 @@ static void drop_input(struct conn *conn)
     conn->in_start = conn->in_end = 0;
     if (conn->in_cap > KEEP_BYTES) {
         free(conn->in);
-        conn->in = NULL;
-        conn->in_cap = 0;
+        note_input(conn, NULL, 0);
     }
     if (conn->parser.field_cap > KEEP_FIELDS) {
         free(conn->parser.fields);
@@ -212,10 +222,8 @@ static void shrink_input(struct conn *conn)
     conn->in_start = 0;
     conn->in_end = held;
     smaller = realloc(conn->in, held);
-    if (!smaller)
-        return;
-    conn->in = smaller;
-    conn->in_cap = held;
+    if (smaller)
+        note_input(conn, smaller, held);
 }
 
 /* Doubling keeps a long body linear, but not beyond a known end; the first time it is what came, since an
@@ -226,6 +234,16 @@ static size_t grown_cap(const struct conn *conn, size_t held, size_t extra)
     size_t cap = conn->in_cap * 2 < end ? conn->in_cap * 2 : end;
 
     return cap > held + extra ? cap : (held + extra + 255) / 256 * 256;
+}
+
+/* Small requests always have room: there is a limit to connections. */
+static bool has_room(const struct conn *conn, uint64_t more)
+{
+    const struct http_server *server = conn->server;
+    size_t max = server->config.max_input_bytes;
+
+    return max == 0 || conn->in_cap + more <= KEEP_RUN_BYTES ||
+           (server->input_bytes < max && more <= max - server->input_bytes);
 }
 
 /* Room for extra bytes behind in_end. The request at hand moves to the front, or elsewhere; the parser
@@ -245,11 +263,14 @@ static bool reserve_input(struct conn *conn, size_t extra)
     if (cap - held >= extra)
         return true;
     cap = grown_cap(conn, held, extra);
+    if (conn->state == CONN_BODY && !has_room(conn, cap - conn->in_cap)) {
+        errno = ENOBUFS;
+        return false;
+    }
     grown = realloc(conn->in, cap);
     if (!grown)
-        return false;
-    conn->in = grown;
-    conn->in_cap = cap;
+        return false; /* errno is ENOMEM */
+    note_input(conn, grown, cap);
     return true;
 }
 
@@ -318,6 +339,7 @@ void conn_refuse(struct conn *conn, int status)
 /* Gives the request to its handler. */
 static void hand_over(struct conn *conn, void (*handler)(struct http_exchange *x, void *ctx), bool whole)
 {
+    conn->turn++;
     conn->whole = whole;
     conn->is_head_method = http_slice_equal(conn->parser.request.method, "HEAD");
     conn->exchange.owned = true;
@@ -325,6 +347,14 @@ static void hand_over(struct conn *conn, void (*handler)(struct http_exchange *x
     conn->refs++;
     conn_set_state(conn, CONN_BUSY);
     handler(&conn->exchange, conn->server->config.ctx);
+}
+
+static void refuse_for_room(struct conn *conn)
+{
+    if (conn->server->config.on_no_room)
+        hand_over(conn, conn->server->config.on_no_room, false);
+    else
+        conn_refuse(conn, 503);
 }
 
 static void refuse_large(struct conn *conn)
@@ -343,12 +373,19 @@ static bool begin_body(struct conn *conn, size_t available)
     struct http_parser *parser = &conn->parser;
     const struct http_request *request = &parser->request;
     bool has_body = request->chunked || request->length > 0;
+    uint64_t there = available - parser->head_len;
+    uint64_t missing = request->length > there ? request->length - there : 0;
 
     conn->exchange.data = NULL;
     parser->body_limit = config->body_limit(&conn->exchange, config->ctx);
     if (conn->state == CONN_CLOSED || !has_body)
         return conn->state != CONN_CLOSED;
     conn_set_state(conn, CONN_BODY);
+    conn->body_since = conn->since;
+    if (request->length <= parser->body_limit && !has_room(conn, missing)) {
+        refuse_for_room(conn);
+        return false;
+    }
     /* Not when some of the body is there already (RFC 9110, 10.1.1), and not when it will be refused. Nothing
      * else is unsent here, so these few bytes fit the kernel's buffer; if not, the client sends without them
      * after a while. */
@@ -423,10 +460,13 @@ void conn_run(struct conn *conn)
     if (conn->running)
         return;
     conn->running = true;
+    conn->turn = 0;
     conn->refs++;
-    while (conn->state <= CONN_BODY && step(conn)) {
+    while (conn->state <= CONN_BODY && conn->turn < REQUESTS_PER_TURN && step(conn)) {
     }
     conn->running = false;
+    if (conn->state == CONN_IDLE && conn->turn == REQUESTS_PER_TURN)
+        server_defer(conn->server, conn);
     /* Only an answer that is awaited may take kept ones along. */
     if (conn->held.len > 0 && conn->state <= CONN_BODY)
         answer_send_held(conn);
@@ -479,7 +519,8 @@ static void on_end(struct conn *conn)
     conn_close(conn, true);
 }
 
-/* Returns what read() does; never touches memory of a request that a handler owns. */
+/* Returns what read() does, -1 with ENOBUFS when the body has no room; never touches memory of a request that
+ * a handler owns. */
 static ssize_t read_some(struct conn *conn)
 {
     uint64_t missing = conn->state == CONN_BODY ? conn->parser.missing : 0;
@@ -489,10 +530,8 @@ static ssize_t read_some(struct conn *conn)
     if (missing >= READ_BYTES) {
         size_t want = missing < BODY_READ_BYTES ? (size_t)missing : BODY_READ_BYTES;
 
-        if (!reserve_input(conn, want)) {
-            errno = ENOMEM;
+        if (!reserve_input(conn, want))
             return -1;
-        }
         n = read(conn->fd, conn->in + conn->in_end, want);
         if (n > 0)
             conn->in_end += (size_t)n;
@@ -501,11 +540,20 @@ static ssize_t read_some(struct conn *conn)
     n = read(conn->fd, bytes, sizeof bytes);
     if (n <= 0 || conn->state == CONN_LINGER)
         return n;
-    if (!conn_feed(conn, bytes, (size_t)n)) {
-        errno = ENOMEM;
+    if (!conn_feed(conn, bytes, (size_t)n))
         return -1;
-    }
     return n;
+}
+
+/* A body has its clock started anew with each of its bytes, and all the same it has an end. One without a
+ * length is measured by what came. */
+static bool body_is_late(const struct conn *conn)
+{
+    const struct http_request *request = &conn->parser.request;
+    uint64_t limit = conn->server->limits_ms[CLOCK_PROGRESS];
+    uint64_t length = request->has_length ? request->length : conn->in_end - conn->in_start;
+
+    return limit > 0 && uv_now(conn->server->loop) - conn->body_since > limit + length / BODY_BYTES_PER_MS;
 }
 
 static size_t linger_limit(const struct conn *conn)
@@ -519,6 +567,8 @@ static void on_readable(struct conn *conn)
 {
     ssize_t n;
 
+    if (!list_empty(&conn->ready))
+        return; /* first what has been read */
     if (conn->state == CONN_BUSY || conn->state == CONN_WRITE) {
         conn->read_paused = true;
         conn_update_interest(conn);
@@ -527,6 +577,11 @@ static void on_readable(struct conn *conn)
     n = read_some(conn);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
+    if (n < 0 && errno == ENOBUFS && conn->state == CONN_BODY) {
+        follow_input(conn);
+        refuse_for_room(conn);
+        return;
+    }
     if (n <= 0) {
         on_end(conn);
         return;
@@ -540,6 +595,8 @@ static void on_readable(struct conn *conn)
     if (conn->state == CONN_BODY)
         conn_set_state(conn, CONN_BODY); /* progress */
     conn_run(conn);
+    if (conn->state == CONN_BODY && body_is_late(conn))
+        conn_expired(conn, CLOCK_PROGRESS);
 }
 
 /* The peer has shut its side, or died: a reader of answers may still be there, so one can be given. */

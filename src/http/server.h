@@ -28,10 +28,12 @@ struct http_server_config {
     uint32_t max_headers;        /* number of header lines; beyond: 431 */
     uint64_t idle_timeout_ms;    /* between requests; 0 = never */
     uint64_t head_timeout_ms;    /* first byte of a request to the end of its head; 0 = never; beyond: 408 */
-    uint64_t body_timeout_ms;    /* without progress in a body, or in writing an answer; 0 = never */
+    uint64_t body_timeout_ms;    /* without progress in a body, or in writing an answer, and for a whole body
+                                    beyond what it takes at 16 KiB a second; 0 = never */
     size_t linger_bytes; /* to read and throw away after an early answer, so that its reader gets it; 0 = 256
                             KiB */
     size_t max_connections; /* further ones are accepted and closed with 503; 0 = no limit */
+    size_t max_input_bytes; /* of memory for what all connections have sent; 0 = no limit */
     bool date_header;       /* add Date */
     /* Keep a small answer back while the request behind it has already come and is not answered yet: both
      * leave in one write. For peers that do not wait for the one before they can go on with the other. */
@@ -42,6 +44,9 @@ struct http_server_config {
     size_t (*body_limit)(struct http_exchange *x, void *ctx);
     /** Must answer; the connection closes afterwards. NULL: 413 without body. */
     void (*on_too_large)(struct http_exchange *x, void *ctx);
+    /** The body, of which nothing or a part is there, would pass max_input_bytes. Must answer; the connection
+     * closes afterwards. NULL: 503. Small bodies always have room. */
+    void (*on_no_room)(struct http_exchange *x, void *ctx);
     void (*on_request)(struct http_exchange *x, void *ctx);
     /** May be NULL. The peer of an unanswered exchange has gone, or has shut its sending side (the two look
      * alike, so an answer is still sent if it can be); the handler still owns it. */

@@ -41,11 +41,13 @@ struct conn {
     struct http_server *server;    /* counted */
     uv_poll_t poll;
     struct list all, timed, ready;
-    uint64_t since; /* when its clock began, uv_now() */
-    unsigned refs;  /* the handle, the owned exchange, whoever runs it */
+    uint64_t since;      /* when its clock began, uv_now() */
+    uint64_t body_since; /* when its body began */
+    unsigned refs;       /* the handle, the owned exchange, whoever runs it */
     enum conn_state state;
     int fd;
     int interest;        /* what the poll handle waits for */
+    unsigned turn;       /* requests handed over in this conn_run() */
     bool running;        /* conn_run() is on the stack */
     bool read_paused;    /* readable while it may not read */
     bool fin;            /* the peer will send no more than what the kernel holds */
@@ -86,6 +88,7 @@ struct http_server {
     struct list clocks[CLOCK_COUNT];
     uint64_t limits_ms[CLOCK_COUNT]; /* 0 = never */
     size_t conn_count;
+    size_t input_bytes;            /* what all connections' in hold */
     const struct conn *large_head; /* has large_header_bytes; NULL: nobody */
     uv_timer_t timer;              /* coarse; runs only while somebody is under a clock that ends */
     bool timer_runs;

@@ -7,6 +7,7 @@ import time
 import urllib.request
 
 import pytest
+from harness import wait
 from harness.archives import pack
 from harness.aws import ACCOUNT, REGION, ROLE, refused
 
@@ -350,3 +351,20 @@ def test_last_modified_moves(server, deploy):
     time.sleep(0.01)
     function.configure(Timeout=9)
     assert server.lam.get_function_configuration(FunctionName=function.name)["LastModified"] > first
+
+
+def test_old_code_goes_while_calls_go_on(own_server):
+    """Code that came out of use is removed; calls that come meanwhile are served, and new code is there."""
+    server = own_server()
+    function = server.deploy({"index.mjs": "export const handler = async () => 0;"})
+    for number in range(1, 6):
+        function.update_code({"index.mjs": f"export const handler = async () => {number};"})
+        assert function.call({}) == number
+
+    def packages():
+        for _ in range(5):
+            assert server.lam.get_function(FunctionName=function.name)["Configuration"]["FunctionName"] == function.name
+        return len(list((server.data / "code").glob("*.zip")))
+
+    wait.until(lambda: packages() == 1, 20, "old code stayed")
+    assert function.call({}) == 5

@@ -1,7 +1,11 @@
 """Resource policies and function URL configurations (spec lambda-api.md section 9)."""
 
+import contextlib
 import json
+import sqlite3
 
+import pytest
+from harness import wait
 from harness.aws import REGION, refused
 
 NODE = {"index.mjs": "export const handler = async () => 'one';"}
@@ -113,3 +117,27 @@ def test_function_and_alias_have_urls_of_their_own(server, deploy):
     assert plain.call().status == 403 and alias.call().status == 200
     lam.delete_alias(FunctionName=function.name, Name="live")
     assert alias.call().status == 403
+
+
+def test_old_rights_do_not_outlive_a_change_that_cannot_be_read(own_server):
+    """A function whose new state cannot be read answers 500, not as before, and serves again by itself."""
+    server = own_server()
+    function = server.deploy({"index.mjs": "export const handler = async () => 'fine';"})
+    url = function.public_url()
+    function.server.lam.publish_version(FunctionName=function.name)
+    function.server.lam.create_alias(FunctionName=function.name, Name="live", FunctionVersion="1")
+    assert url.call().status == 200
+
+    def set_version(number):
+        with contextlib.closing(sqlite3.connect(server.data / "irori.db", timeout=10)) as database, database:
+            database.execute("UPDATE alias SET version = ?", (number,))
+
+    set_version(99)
+    policy = json.loads(function.server.lam.get_policy(FunctionName=function.name)["Policy"])
+    server.lam.remove_permission(FunctionName=function.name, StatementId=policy["Statement"][0]["Sid"])
+    assert url.call().status == 500
+    with pytest.raises(Exception, match="cannot be read yet"):
+        function.invoke()
+    set_version(1)
+    wait.until(lambda: url.call().status == 403, 10, "still old or stale")
+    assert function.call({}) == "fine"

@@ -1,7 +1,9 @@
 """Signatures: the API's, function URLs with AWS_IAM, and the credentials that functions hold (spec sigv4.md)."""
 
+import base64
 import datetime
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -66,11 +68,59 @@ def test_other_region_and_service(server):
 
 
 @pytest.mark.parametrize("header,text", [
-    ("AWS4-HMAC-SHA256 nonsense", ""), ("AWS4-HMAC-SHA256 Credential=a/b/c", ""), ("Bearer token", ""), ("", ""),
-    ("AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/lambda/aws4_request, SignedHeaders=host, Signature=zz", "")])
+    ("AWS4-HMAC-SHA256 nonsense",
+     "'nonsense' not a valid key=value pair (missing equal-sign) in Authorization header: 'AWS4-HMAC-SHA256 nonsense'."),
+    ("AWS4-HMAC-SHA256 Credential=a/b/c",
+     "Authorization header requires 'Signature' parameter. Authorization header requires 'SignedHeaders' parameter. "
+     "Authorization=AWS4-HMAC-SHA256 Credential=a/b/c"),
+    ("Bearer token", "'Bearer' not a valid key=value pair (missing equal-sign) in Authorization header: 'Bearer token'."),
+    ("", "Unsupported AWS 'algorithm': ''."),
+    ("AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/lambda/aws4_request, SignedHeaders=host, Signature=zz",
+     "Signature must be 64 lower-case hexadecimal digits.")])
 def test_malformed_authorization(server, header, text):
     answer = get(server, {"Authorization": header, "X-Amz-Date": "20260101T000000Z"})
-    assert answer.status in (400, 403) and answer.get("x-amzn-errortype").endswith("Exception") and text in answer.body.decode()
+    assert denied(answer, "IncompleteSignatureException") == text
+
+
+@pytest.mark.parametrize("more,code", [
+    ({"key": "AKIAAAAAAAAAAAAAAAAA"}, "UnrecognizedClientException"), ({"region": "eu-west-1"}, "InvalidSignatureException"),
+    ({"service": "s3"}, "InvalidSignatureException"), (None, "IncompleteSignatureException"), ({}, None)])
+def test_a_large_body_is_read_only_for_a_key_that_is_known(server, more, code):
+    """A head that cannot be right is answered before its body comes; with a known key the body is waited for."""
+    headers = {"Authorization": "Bearer x"}
+    if more is not None:
+        arguments = {"key": server.key, "secret": "x" * 40, **more}
+        headers = signed("POST", server.endpoint + LIST, body=b"", **arguments)[1]
+    headers = {name: value for name, value in headers.items() if name.lower() not in ("host", "content-length")}
+    with rawhttp.Connection(server.port, 3) as connection:
+        connection.send(rawhttp.render("POST", LIST, f"127.0.0.1:{server.port}", {**headers, "Content-Length": "60000000"}))
+        if code:
+            denied(connection.read(), code)
+        else:
+            with pytest.raises(TimeoutError):
+                connection.read()
+
+
+@pytest.mark.parametrize("size", [200_000, 300_000, 3_000_000])
+def test_an_upload_with_a_wrong_signature_is_refused(server, size):
+    """Small and large bodies take different ways; neither creates anything."""
+    name = server.name("forged")
+    package = base64.b64encode(pack({"index.mjs": "", "data": os.urandom(size * 3 // 4)})).decode()
+    body = json.dumps({"FunctionName": name, "Runtime": "nodejs20.x", "Handler": "index.handler", "Role": aws.ROLE,
+                       "Code": {"ZipFile": package}}).encode()
+    assert len(body) > size
+
+    def send(sent, **more):
+        _, headers = signed("POST", server.endpoint + LIST, body=body, **{"key": server.key, "secret": server.secret, **more})
+        headers = {name: value for name, value in headers.items() if name.lower() != "content-length"}
+        return get(server, headers, method="POST", body=sent)
+
+    denied(send(body, secret="x" * 40), "InvalidSignatureException",
+           "The request signature we calculated does not match the signature you provided.")
+    denied(send(body[:-1] + b" }"), "InvalidSignatureException")
+    refused(lambda: server.lam.get_function(FunctionName=name), "ResourceNotFoundException")
+    assert send(body).status == 201
+    server.lam.delete_function(FunctionName=name)
 
 
 def test_tampering_is_noticed(server):
@@ -136,6 +186,24 @@ def test_no_auth_only_on_loopback(own_server):
     done = subprocess.run([IRORI, "serve", "--listen", "0.0.0.0:1", "--data", str(server.folder / "other"), "--no-auth"],
                           capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode != 0 and "no-auth" in done.stderr
+
+
+def test_no_auth_does_not_serve_web_pages(own_server):
+    """The API needs a Host of this machine and no sign of a browser's page; function URLs and /health are for pages too."""
+    server = own_server("--no-auth")
+    page = {"Origin": "http://example.com"}
+    for path in (LIST, "/_irori/environments"):
+        for headers in (page, {"Sec-Fetch-Site": "cross-site"}):
+            assert "--no-auth" in denied(get(server, headers, path), "AccessDeniedException")
+        answer = rawhttp.request(server.port, "GET", path, f"rebound.example.com:{server.port}")
+        assert "--no-auth" in denied(answer, "AccessDeniedException")
+        assert rawhttp.request(server.port, "GET", path, f"localhost:{server.port}").status == 200
+    with rawhttp.Connection(server.port, 5) as connection:
+        connection.send(rawhttp.render("POST", LIST, f"127.0.0.1:{server.port}", {**page, "Content-Length": "60000000"}))
+        denied(connection.read(), "AccessDeniedException")
+    assert get(server, page, "/health").status == 200
+    url = server.deploy({"index.mjs": "export const handler = async () => 'open';"}).public_url()
+    assert url.call(headers=page).status == url.call_by_path(headers=page).status == 200
 
 
 def test_credentials_file_is_private(server):

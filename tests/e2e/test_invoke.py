@@ -5,7 +5,7 @@ import json
 import re
 
 import pytest
-from harness import wait
+from harness import aws, rawhttp, wait
 from harness.aws import ROLE, refused
 from harness.archives import pack
 
@@ -82,8 +82,18 @@ def test_client_context(python, node):
     context = base64.b64encode(json.dumps({"custom": {"key": "value"}, "client": {}, "env": {}}).encode()).decode()
     assert python.invoke({"do": "context"}, ClientContext=context).json["custom"] == {"key": "value"}
     assert node.invoke({"do": "context"}, ClientContext=context).json["clientContext"]["custom"] == {"key": "value"}
-    for bad in ("%%%", base64.b64encode(b"no json").decode()):
-        refused(lambda bad=bad: node.invoke({}, ClientContext=bad), "InvalidRequestContentException", status=400)
+    for bad in ("%%%", *(base64.b64encode(text).decode() for text in (b"no json", b"[1]", b'"text"', b" 1", b"null"))):
+        refused(lambda bad=bad: node.invoke({}, ClientContext=bad), "InvalidRequestContentException",
+                "Client context must be a valid Base64-encoded JSON object.", 400)
+
+
+def test_a_tenant_of_an_ordinary_function_is_refused(node):
+    path = f"/2015-03-31/functions/{node.name}/invocations"
+    server = node.server
+    _, headers = aws.signed("POST", server.endpoint + path, server.key, server.secret, b"{}", {"X-Amz-Tenant-Id": "blue"})
+    headers = {name: value for name, value in headers.items() if name.lower() not in ("host", "content-length")}
+    answer = rawhttp.request(server.port, "POST", path, f"127.0.0.1:{server.port}", headers, b"{}")
+    assert (answer.status, answer.get("x-amzn-errortype")) == (400, "InvalidParameterValueException")
 
 
 def test_context_is_complete(python, node):

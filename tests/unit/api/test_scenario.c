@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "fixture.h"
 #include "model/function.h"
+#include "store/store.h"
 
 #define FN   "/2015-03-31/functions"
 #define ARN  "arn:aws:lambda:us-east-1:000000000000:function:"
@@ -603,6 +604,54 @@ static void code_links_are_signed(void **state)
     (void)credentials_free(credentials);
 }
 
+/* As if a package of so many bytes were $LATEST of a. */
+static void pretend_size(struct fixture *f, uint64_t bytes)
+{
+    struct err err = { 0 };
+    struct store *store = NULL;
+    struct store_function function;
+    struct store_version latest;
+
+    fixture_close(f);
+    assert_int_equal(store_open(f->data_fd, "irori.db", &store, &err), 0);
+    assert_int_equal(store_begin(store, &err), 0);
+    assert_int_equal(store_function_find(store, "a", &function, &err), 1);
+    assert_int_equal(store_version_find(store, function.id, 0, &latest, &err), 1);
+    latest.code.size_bytes = bytes;
+    assert_int_equal(store_version_put(store, function.id, &latest, &err), 0);
+    store_version_done(&latest);
+    store_function_done(&function);
+    assert_int_equal(store_end(store, true, &err), 0);
+    (void)store_free(store);
+    fixture_open(f);
+}
+
+static void code_storage_has_a_limit(void **state)
+{
+    (void)state;
+    static const uint64_t limit = 80530636800;
+    struct fixture f = { 0 };
+    double size;
+
+    fixture_open(&f);
+    fixture_function(&f, "a", "");
+    fixture_function(&f, "b", "");
+    fixture_request(&f, "GET", FN "/b/configuration", NULL);
+    size = fixture_number(&f, "CodeSize");
+    pretend_size(&f, limit - 2 * (uint64_t)size);
+    /* One more copy of the code fits, another does not. */
+    assert_int_equal(fixture_request(&f, "POST", FN "/b/versions", "{}"), 201);
+    assert_int_equal(fixture_request(&f, "PUT", FN "/b/configuration", "{\"MemorySize\":256}"), 200);
+    fixture_settle(&f, "b");
+    fixture_request(&f, "POST", FN "/b/versions", "{}");
+    expect_error(&f, 400, "CodeStorageExceededException", "Code storage limit exceeded.");
+    assert_int_equal(f.response.changed_count, 0);
+    assert_int_equal(fixture_request(&f, "GET", FN "/b?Qualifier=2", NULL), 404);
+    assert_int_equal(fixture_request(&f, "DELETE", FN "/b?Qualifier=1", NULL), 204);
+    assert_int_equal(fixture_request(&f, "POST", FN "/b/versions", "{}"), 201);
+    fixture_done(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -616,6 +665,7 @@ int main(void)
         cmocka_unit_test(functions_are_listed_in_pages),
         cmocka_unit_test(functions_may_do_what_policies_grant),
         cmocka_unit_test(code_links_are_signed),
+        cmocka_unit_test(code_storage_has_a_limit),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

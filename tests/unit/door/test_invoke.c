@@ -70,7 +70,7 @@ static int set_up(void **state)
     w->server = http_server_new(&w->loop, &config);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
     w->caller = pair[0];
-    assert_int_equal(http_server_adopt(w->server, pair[1]), 0);
+    assert_int_equal(http_server_adopt(w->server, pair[1], NULL, 0), 0);
     *state = w;
     return 0;
 }

@@ -22,6 +22,7 @@ struct world {
     int client;
     struct http_exchange *held[4]; /* requests to /hold, in their order */
     size_t held_count, requests, gone, truncated, too_large, released, freed;
+    size_t marked; /* requests before the one to /mark */
     struct buf answers;
     bool ended; /* the server has closed */
 };
@@ -43,6 +44,8 @@ static void on_request(struct http_exchange *x, void *ctx)
     struct world *world = ctx;
     static char big[8 << 20];
 
+    if (http_slice_equal(request->path, "/mark"))
+        world->marked = world->requests;
     world->requests++;
     assert_ptr_equal(http_exchange_context(x), world);
     assert_ptr_equal(http_exchange_loop(x), &world->loop);
@@ -575,6 +578,32 @@ static void test_slow_peers_are_not_waited_for(void **state)
     }
 }
 
+static void test_a_dripping_body_is_not_waited_for(void **state)
+{
+    (void)state;
+    static const char *const heads[] = {
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n300\r\n",
+    };
+
+    for (size_t i = 0; i < 2; i++) {
+        struct world world;
+        int drops = 0;
+
+        open_world(&world, 200);
+        say(&world, heads[i]);
+        for (; drops < 200 && occurrences(&world, "408 Request Timeout") == 0; drops++) {
+            (void)send(world.client, "x", 1, MSG_NOSIGNAL);
+            read_answers(&world);
+            (void)usleep(10000);
+        }
+        assert_in_range(drops, 2, 190);
+        assert_int_equal(world.truncated, 1);
+        assert_int_equal(world.requests, 0);
+        close_world(&world);
+    }
+}
+
 static void test_a_held_request_has_no_timeout(void **state)
 {
     (void)state;
@@ -614,7 +643,7 @@ static void test_draining_lets_the_busy_ones_answer(void **state)
 
 static void send_large(struct world *world, const char *head, const char *part, size_t part_len, size_t parts)
 {
-    assert_true(send(world->client, head, strlen(head), 0) > 0);
+    assert_int_equal(send(world->client, head, strlen(head), 0), strlen(head));
     for (size_t i = 0; i < parts; i++) {
         for (size_t at = 0; at < part_len;) {
             ssize_t n = send(world->client, part + at, part_len - at, MSG_DONTWAIT);
@@ -697,6 +726,11 @@ static void test_a_server_may_end_before_an_adopted_request_is_read(void **state
     (void)close(pair[1]);
 }
 
+static void say_on(int client, const char *text)
+{
+    assert_int_equal(send(client, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+}
+
 static const char *answer_on(struct world *world, int client, char *text, size_t size)
 {
     ssize_t n;
@@ -744,6 +778,80 @@ static void test_one_connection_at_a_time_may_send_a_long_head(void **state)
     close_world(&world);
 }
 
+static void test_bodies_have_room_together(void **state)
+{
+    (void)state;
+    static char part[1 << 20];
+    struct world world;
+    struct http_server_config config = standard_config(&world, 0);
+    char text[1000];
+    int other;
+
+    config.max_input_bytes = 31 << 20;
+    open_configured(&world, &config);
+    other = connect_more(&world);
+    send_large(&world, "POST /large HTTP/1.1\r\nHost: x\r\nContent-Length: 31457280\r\n\r\n", part,
+               sizeof part, 4);
+    /* Known from the head. */
+    say_on(other, "POST /large HTTP/1.1\r\nHost: x\r\nContent-Length: 31457280\r\n\r\n");
+    assert_non_null(strstr(answer_on(&world, other, text, sizeof text), "HTTP/1.1 503"));
+    (void)close(other);
+    /* A small one always has room. */
+    other = connect_more(&world);
+    say_on(other, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc");
+    assert_non_null(strstr(answer_on(&world, other, text, sizeof text), "HTTP/1.1 200"));
+    send_large(&world, "", part, sizeof part, 26);
+    read_answers(&world);
+    assert_int_equal(occurrences(&world, "200 OK"), 1);
+    /* The memory is there again. */
+    send_large(&world, "POST /large HTTP/1.1\r\nHost: x\r\nContent-Length: 31457280\r\n\r\n", part,
+               sizeof part, 30);
+    read_answers(&world);
+    assert_int_equal(occurrences(&world, "200 OK"), 2);
+    (void)close(other);
+    close_world(&world);
+}
+
+static void test_a_body_of_unknown_length_stops_when_there_is_no_room(void **state)
+{
+    (void)state;
+    static char part[(1 << 20) + 10] = "100000\r\n";
+    struct world world;
+    struct http_server_config config = standard_config(&world, 0);
+
+    memcpy(part + 8 + (1 << 20), "\r\n", 2);
+    config.max_input_bytes = 5 << 20;
+    config.linger_bytes = 64 << 20;
+    open_configured(&world, &config);
+    send_large(&world, "POST /large HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", part,
+               sizeof part, 10);
+    read_answers(&world);
+    assert_int_equal(occurrences(&world, "503 Service Unavailable"), 1);
+    assert_int_equal(world.requests, 0);
+    close_world(&world);
+}
+
+static void test_a_long_pipeline_does_not_keep_others_waiting(void **state)
+{
+    (void)state;
+    static char pipeline[300 * (sizeof GET("/a") - 1) + 1];
+    struct world world;
+    int other;
+
+    open_world(&world, 0);
+    other = connect_more(&world);
+    for (size_t i = 0; i < 300; i++)
+        memcpy(pipeline + i * strlen(GET("/a")), GET("/a"), strlen(GET("/a")));
+    say_on(world.client, pipeline);
+    say_on(other, GET("/mark"));
+    read_answers(&world);
+    assert_int_equal(world.requests, 301);
+    assert_int_equal(occurrences(&world, "200 OK"), 300);
+    assert_in_range(world.marked, 0, 40);
+    (void)close(other);
+    close_world(&world);
+}
+
 static void test_status_texts(void **state)
 {
     (void)state;
@@ -775,6 +883,7 @@ int main(void)
         cmocka_unit_test(test_closing_is_announced_and_done),
         cmocka_unit_test(test_a_body_that_ends_early_is_told),
         cmocka_unit_test(test_slow_peers_are_not_waited_for),
+        cmocka_unit_test(test_a_dripping_body_is_not_waited_for),
         cmocka_unit_test(test_a_held_request_has_no_timeout),
         cmocka_unit_test(test_draining_lets_the_busy_ones_answer),
         cmocka_unit_test(test_large_bodies_arrive_whole),
@@ -782,6 +891,9 @@ int main(void)
         cmocka_unit_test(test_an_adopted_connection_may_have_sent_already),
         cmocka_unit_test(test_a_server_may_end_before_an_adopted_request_is_read),
         cmocka_unit_test(test_one_connection_at_a_time_may_send_a_long_head),
+        cmocka_unit_test(test_bodies_have_room_together),
+        cmocka_unit_test(test_a_body_of_unknown_length_stops_when_there_is_no_room),
+        cmocka_unit_test(test_a_long_pipeline_does_not_keep_others_waiting),
         cmocka_unit_test(test_status_texts),
     };
 
