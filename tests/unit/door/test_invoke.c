@@ -112,6 +112,7 @@ static void put(struct world *w, uint64_t sequence, bool pending, bool failed)
     function->latest = fn_version_new();
     function->latest->function_name = strdup("fn");
     function->latest->version = strdup("$LATEST");
+    function->latest->runtime = strdup("provided.al2023");
     function->latest->config_id = strdup("config");
     function->latest->code_sha256 = strdup("");
     sched_put_function(w->door.config.sched, function);
