@@ -124,6 +124,20 @@ static bool must_wait(const struct launcher *launcher)
            (now_us - launcher->last_request_us < LINGER_US && !list_empty(&launcher->ready));
 }
 
+/* Slots that will be free again by themselves. */
+static unsigned count_leaving(const struct launcher *launcher, const struct template *template)
+{
+    unsigned count = 0;
+
+    list_each(at, &launcher->busy)
+    {
+        const struct slot *slot = list_entry(at, struct slot, node);
+
+        count += slot->state.life == SLOT_LEAVING && slot->family == template;
+    }
+    return count;
+}
+
 /* template: NULL = slots for everybody. Returns whether it did anything. */
 static bool prepare_slot(struct launcher *launcher, struct template *template)
 {
@@ -133,6 +147,9 @@ static bool prepare_slot(struct launcher *launcher, struct template *template)
     struct err err = { 0 };
 
     if (length(ready, spare) + brewing >= spare)
+        return false;
+    /* Else there would be one more each time that many end at once. */
+    if (!slot && length(ready, spare) + brewing + count_leaving(launcher, template) >= spare)
         return false;
     /* A family leaves room for ordinary ones. */
     if (!slot && launcher->slot_count + (template ? spare : 0) < launcher->config->max_slots) {

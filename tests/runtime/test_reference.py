@@ -90,7 +90,14 @@ def observe(argv, root, handler, events, env=None):
             posts.append((post.path.rsplit("/", 2)[-2:], post.body, post.headers.get("content-type")))
         posts = [(path[-1] if path[0] != "init" else "init/error", *rest) for path, *rest in posts]
         died = posts[-1][0] == "init/error" or handler.endswith("dies")
-        return posts, client.wait_exit() if died else client.process.poll(), client.stdout
+        if died:
+            code = client.wait_exit()
+        else:
+            for _ in range(len(posts) + 1):  # what it says of the last event is said before it asks for another one
+                api.wait_next()
+            code = client.process.poll()
+        client.kill()
+        return posts, code, client.stdout
     finally:
         client.kill()
         api.close()

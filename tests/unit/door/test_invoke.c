@@ -67,6 +67,7 @@ static int set_up(void **state)
     w->door.config = (struct door_config){
         .loop = &w->loop, .api_config = &w->api_config, .sched = sched_new(&sched_config), .no_auth = true
     };
+    list_init(&w->door.stale);
     w->server = http_server_new(&w->loop, &config);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
     w->caller = pair[0];
