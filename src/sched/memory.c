@@ -140,29 +140,45 @@ void memory_enforce(struct sched *sched)
     while (sched->memory_used_bytes > full + freed) {
         struct env *env = longest_idle(sched);
 
-        if (!env)
+        if (!env) {
+            (void)templates_yield(sched);
             return;
+        }
         memory_sample_env(env, true);
         freed += bytes_of(env);
         env_evict(env);
     }
 }
 
-bool memory_admit(struct pool *pool)
+/* The use with one more environment of the pool. */
+static uint64_t with_one_more(struct pool *pool)
 {
     struct sched *sched = pool->sched;
     uint64_t estimate = pool->memory_estimate_bytes ? pool->memory_estimate_bytes : FIRST_ESTIMATE_BYTES;
-    uint64_t wanted, freed = 0;
-    struct env *env;
 
     if (clock_us() - sched->memory_read_us > SCHED_SAMPLE_US)
         memory_sample(sched);
     /* Those on their way do not show in the sample yet. */
-    wanted = sched->memory_used_bytes + estimate * (sched->starting + 1u);
+    return sched->memory_used_bytes + estimate * (sched->starting + 1u);
+}
+
+bool memory_has_room(struct pool *pool)
+{
+    return with_one_more(pool) <= pool->sched->config.max_memory_bytes;
+}
+
+bool memory_admit(struct pool *pool)
+{
+    struct sched *sched = pool->sched;
+    uint64_t wanted = with_one_more(pool), freed = 0;
+    struct env *env;
+
     while (wanted > sched->config.max_memory_bytes + freed) {
         env = longest_idle(sched);
-        if (!env)
+        if (!env) {
+            (void)templates_yield(sched); /* what it frees shows when it has ended */
             return false;
+        }
         freed += bytes_of(env);
         env_evict(env);
     }
