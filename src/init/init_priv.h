@@ -1,5 +1,6 @@
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,4 +23,4 @@ int init_attach(const struct control_start *start, const int *fds, struct init_s
 int init_drop(uint32_t uid, uint32_t gid, const struct sock_fprog *filter, struct init_step *step);
 /** Starts the program. Returns its pid, or negative errno of what failed in the new process (chdir, execve).
  */
-int init_spawn(const char *const *argv, const char *const *env, int log);
+int init_spawn(const char *const *argv, const char *const *env, int log, bool is_template);

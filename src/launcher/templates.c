@@ -14,6 +14,7 @@
 #include "base/id.h"
 #include "base/log.h"
 #include "sandbox/cgroup.h"
+#include "wire/control.h"
 
 enum {
     API_PORT = 9001,
@@ -295,6 +296,7 @@ static void capture(struct template *template)
         .filter = template->launcher->filter,
         .filter_count = template->launcher->filter_count,
         .api_port = API_PORT,
+        .processes_max = CONTROL_PROCESSES_MAX,
     };
     struct err err = { 0 };
 

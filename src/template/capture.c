@@ -390,12 +390,13 @@ static int make_image(struct capture *capture, int *ret_control, struct err *err
 /* All clones count as processes of the image's user, who owns their namespaces. Each gets the limit back. */
 static void lift_process_limit(const struct capture *capture)
 {
-    const struct rlimit none = { RLIM_INFINITY, RLIM_INFINITY };
-    struct rlimit limit = none;
+    struct rlimit limit;
 
-    (void)prlimit(capture->tracee.pid, RLIMIT_NPROC, &none, &limit);
-    capture->data->process_limit[0] = limit.rlim_cur;
-    capture->data->process_limit[1] = limit.rlim_max;
+    if (prlimit(capture->tracee.pid, RLIMIT_NPROC, NULL, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)prlimit(capture->tracee.pid, RLIMIT_NPROC, &limit, NULL);
+    }
+    capture->data->process_limit[0] = capture->data->process_limit[1] = capture->source->processes_max;
 }
 
 static int run(struct capture *capture, int *ret_control, struct err *err)

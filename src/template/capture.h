@@ -24,6 +24,7 @@ struct template_source {
     const struct sock_filter *filter; /* the strict one; borrowed */
     size_t filter_count;
     unsigned api_port;
+    unsigned processes_max; /* RLIMIT_NPROC of a clone */
 };
 
 enum { TEMPLATE_REASON_BYTES = 360 };
