@@ -515,6 +515,7 @@ struct runtime_api *runtime_api_new(uv_loop_t *loop, int listener, const struct 
         .max_headers = 64,
         .linger_bytes = LINGER_BYTES,
         .max_connections = CONNECTIONS_MAX,
+        .reset_at_end = true, /* the next environment of the slot shall see nothing of this one */
         .join_answers =
             true, /* a result's 202 leaves with the next event, when the client asked for both at once */
         .body_limit = body_limit,

@@ -48,7 +48,8 @@ void template_reconsider(struct template *template)
     struct sched *sched = template->sched;
 
     if (template->version && template->users == 0) {
-        step(template, TEMPLATE_ON_STOP);
+        if (!template_has_process(template->state))
+            step(template, TEMPLATE_ON_STOP);
         return;
     }
     if (template->state != TEMPLATE_NONE || template->users == 0 || !sched_ready(sched) || sched->stopping)
