@@ -313,7 +313,8 @@ uint64_t memory_peak(uint64_t sampled, uint64_t peak, uint64_t file_now, uint64_
 void memory_sample_env(struct env *env, bool force);
 /** Room for one more environment of this pool as things are? */
 bool memory_has_room(struct pool *pool);
-/** The same, and evicts the longest idle ones to make it. */
+bool memory_has_room_for_template(struct sched *sched);
+/** For an environment of this pool, and evicts the longest idle ones to make it. */
 bool memory_admit(struct pool *pool);
 void memory_sample(struct sched *sched);
 /** Evicts the longest idle ones while the last sample is close to the limit. */

@@ -54,10 +54,14 @@ void template_reconsider(struct template *template)
     }
     if (template->state != TEMPLATE_NONE || template->users == 0 || !sched_ready(sched) || sched->stopping)
         return;
-    if (!can_be_made(template))
-        template_tell_tried(template, NULL);
-    else if (!template->version || template->wanted)
+    if (template->version && !template->wanted)
+        return;
+    if (can_be_made(template) && (!template->version || memory_has_room_for_template(sched))) {
         step(template, TEMPLATE_ON_WANT);
+        return;
+    }
+    template->wanted = false;
+    template_tell_tried(template, NULL);
 }
 
 void template_set_text(char *to, size_t size, const char *text, size_t len)
