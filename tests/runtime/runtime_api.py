@@ -132,7 +132,7 @@ class RuntimeApi:
             if self.next_status != 200:
                 self._send(connection, self.next_status, {}, b"{}")
                 return True
-            event = self.events.get()
+            event = self._next_event(connection)
             if event is None:
                 return False
             self._send(connection, 200, *event)
@@ -152,6 +152,15 @@ class RuntimeApi:
         self._send(connection, status, headers, body)
         return not self.close_after_post
 
+    def _next_event(self, connection):
+        """None when the client is gone: the event is another's."""
+        while True:
+            try:
+                return self.events.get(timeout=0.05)
+            except queue.Empty:
+                if is_gone(connection):
+                    return None
+
     def _send(self, connection, status, headers, body):
         head = f"HTTP/1.1 {status} X\r\n" + "".join(f"{k}: {v}\r\n" for k, v in headers.items())
         if self.chunked and body:
@@ -165,6 +174,15 @@ class RuntimeApi:
             connection.sendall(part)
             if self.cut:
                 time.sleep(0.0002)
+
+
+def is_gone(connection):
+    try:
+        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def pieces(data, size):

@@ -10,24 +10,27 @@
  * wait, and what the rehearsal changed is changed back: user code finds the process as an ordinary start leaves it.
  *
  * Random numbers: Math.random of this context is never called before the wake-up, so that the seed counts. The stocks of
- * crypto.randomUUID and crypto.randomInt are not filled either; OpenSSL itself notices the new process id.
+ * crypto.randomUUID and crypto.randomInt are not filled either; OpenSSL itself notices the new process id. Not solved: the
+ * Math.random of further vm contexts, which V8 seeds from a generator that all clones share.
  */
+const v8 = require('v8');
+
+// With these a heap that grows sets a timer for a collection 8 s later, and every clone would begin with that.
+const AFTERTHOUGHTS_OFF = '--no-incremental-marking --no-memory-reducer-for-small-heaps';
+const AFTERTHOUGHTS_ON = '--incremental-marking --memory-reducer-for-small-heaps';
+v8.setFlagsFromString(AFTERTHOUGHTS_OFF); // before anything is loaded
+
 const fs = require('fs');
 const Module = require('module');
 const os = require('os');
 const path = require('path');
-const v8 = require('v8');
-const vm = require('vm');
 
-const globals = require('./globals.cjs');
-const { load } = require('./handler.cjs');
-const log = require('./log.cjs');
 const { Loop } = require('./loop.cjs');
 const transport = require('./transport.cjs');
 
-const ROUNDS = 30; // V8 has then compiled what it compiles for code that runs often; 12 leave 3 ms to every clone
+const ROUNDS = 15; // of each play three; more make no clone faster and all of them larger
 const SETTLE_MS = 50; // for V8's helper threads, before the process is said to be quiet
-const RANDOM_SEED_MASK = 0x7fffffffn; // V8's flag has 31 bits; 0 would mean none
+const RANDOM_SEED_MASK = 0x7fffffff; // V8's flag has 31 bits; 0 would mean none
 
 /** What functions commonly import, with the cost of loading it paid once. None of them opens or starts anything. */
 const COMMON_MODULES = [
@@ -54,15 +57,11 @@ function replace_env(wanted) {
     }
 }
 
-function set_random_seed(number) {
-    v8.setFlagsFromString(`--random-seed=${number}`);
-}
-
 /** V8 takes the seed when a context's Math.random is called first. Without the flag afterwards Workers seed themselves. */
-function reseed(seed) {
-    set_random_seed((BigInt(`0x${seed}`) & RANDOM_SEED_MASK) || 1n);
-    Math.random();
-    set_random_seed(0);
+function reseed(seed, draw) {
+    v8.setFlagsFromString(`--random-seed=${parseInt(seed.slice(0, 8), 16) & RANDOM_SEED_MASK || 1}`);
+    draw();
+    v8.setFlagsFromString('--random-seed=0');
 }
 
 /** process.uptime() counts from the wake-up. */
@@ -72,11 +71,22 @@ function restart_uptime() {
     process.uptime = { uptime: () => uptime() - start }.uptime;
 }
 
-function restore({ env, root }) {
+/** The pipe behind process.stdout is a new one; Node sets O_NONBLOCK when it makes the stream. */
+function adopt_stdout() {
+    process.stdout._handle?.setBlocking(false);
+}
+
+/** Makes of this process what an ordinary start with the environment of a function would have made. */
+function restore(body, draw_random_number = Math.random) {
+    const { seed, env, root } = JSON.parse(body);
+    const { HOME, NODE_PATH } = process.env;
     restore_pid();
     replace_env(env);
     process.chdir(root);
-    Module._initPaths(); // NODE_PATH and HOME
+    if (env.HOME !== HOME || env.NODE_PATH !== NODE_PATH) Module._initPaths();
+    reseed(seed, draw_random_number);
+    restart_uptime();
+    adopt_stdout();
 }
 
 // -- the rehearsal
@@ -155,8 +165,10 @@ async function handle(event, context) {
     if (event.fail) throw new TypeError('rehearsal');
     await pause();
     const body = Buffer.from(JSON.stringify({ ...event, id: context.awsRequestId }));
+    const hash = crypto.createHash('sha256').update(body).digest('hex');
+    const mac = crypto.createHmac('sha256', 'key').update(hash).digest('base64');
     return { statusCode: 200, headers: { 'Content-Type': 'text/plain' }, body: body.toString('base64'),
-        more: new Greeter('you').greet({ left: context.getRemainingTimeInMillis(), env: process.env.LANG }) };
+        more: new Greeter('you').greet({ mac, left: context.getRemainingTimeInMillis(), env: process.env.LANG }) };
 }
 function call_back(event, context, callback) {
     console.warn('%s %j %d', 'a', event, 1);
@@ -170,10 +182,11 @@ async function stream(event, response) {
 }
 `;
 const REQUIRES = `
-const fs = require('fs'); const path = require('node:path'); const helper = require('./helper'); const dep = require('dep');
+const fs = require('fs'); const path = require('node:path'); const crypto = require('crypto');
+const helper = require('./helper'); const dep = require('dep');
 `;
 const IMPORTS = `
-import fs from 'fs'; import * as path from 'node:path'; import { createHash } from 'crypto'; import helper from './helper.js';
+import fs from 'fs'; import * as path from 'node:path'; import crypto from 'crypto'; import helper from './helper.js';
 import { deep } from './deep.mjs'; import dep from 'dep';
 `;
 const PACKAGE_OF_DEP = JSON.stringify({
@@ -184,7 +197,8 @@ const PACKAGE_OF_DEP = JSON.stringify({
 });
 const EXPORTS = {
     commonjs: 'exports.handler = handle; exports.callback = call_back; exports.stream = awslambda.streamifyResponse(stream);',
-    module: 'const streaming = awslambda.streamifyResponse(stream); export { handle as handler, call_back as callback, streaming as stream };',
+    module: `const streaming = awslambda.streamifyResponse(stream);
+        export { handle as handler, call_back as callback, streaming as stream };`,
 };
 const PLAYS = [
     { type: 'module', file: 'index.mjs', method: 'handler' },
@@ -210,14 +224,14 @@ function write_function(folder, number, { type, file }) {
 }
 
 /** One life of an environment: parked, woken, INIT, three invocations. */
-function rehearse_once(root, number) {
+function rehearse_once(root, number, initialise) {
     const play = PLAYS[number % PLAYS.length];
-    const env = { ...process.env, IRORI_REHEARSAL: String(number) };
+    const handler = `index.${play.method}`;
+    const env = { ...process.env, LAMBDA_TASK_ROOT: root, _HANDLER: handler, IRORI_REHEARSAL: String(number) };
     write_function(root, number, play);
-    return new Promise((resolve, reject) => {
-        const wake = { seed: '0'.repeat(64), env, handler: `index.${play.method}`, root };
+    return new Promise((resolve) => {
         const responses = [
-            make_response({ 'Irori-Wake': 'runtime' }, wake),
+            make_response({ 'Irori-Wake': 'runtime' }, { seed: '0'.repeat(64), env, handler, root }),
             make_event(1, { a: 1, b: [1, 2, { c: 'ü' }], text: 'x'.repeat(200) }),
             make_event(2, { fail: true }),
             make_event(3, { number }),
@@ -226,14 +240,8 @@ function rehearse_once(root, number) {
         const loop = new Loop('127.0.0.1:1', (...params) => transport.connect(...params, () => binding));
         loop.connect();
         loop.park((body) => {
-            restore(JSON.parse(body));
-            set_random_seed(0);
-            log.patch_console();
-            globals.install();
-            process.nextTick(load, root, `index.${play.method}`, (error, handler) => {
-                if (error) reject(error);
-                else loop.start(handler);
-            });
+            restore(body, Date.now);
+            initialise(loop);
         });
     });
 }
@@ -255,55 +263,54 @@ function forget_modules(folder) {
     }
 }
 
-async function rehearse() {
+/** Notes what the rehearsal changes; returns the function that changes it back. */
+function remember_process() {
     const console_methods = { ...console };
     const stdout = Object.getOwnPropertyDescriptor(process, 'stdout');
-    const global_names = new Set(Reflect.ownKeys(globalThis));
-    const working_folder = process.cwd();
-    const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'irori-'));
-    for (let number = 0; number < ROUNDS; number++) {
-        const nowhere = open_nowhere();
-        Object.defineProperty(process, 'stdout', { configurable: true, enumerable: true, get: () => nowhere });
-        await rehearse_once(path.join(folder, String(number)), number);
-        nowhere.destroy();
-    }
-    globalThis.awslambda.InvokeStore.run(undefined, () => {});
-    for (const name of Reflect.ownKeys(globalThis)) {
-        if (!global_names.has(name)) delete globalThis[name];
-    }
-    Object.defineProperty(process, 'stdout', stdout);
-    delete console.fatal;
-    Object.assign(console, console_methods);
-    delete process.env._X_AMZN_TRACE_ID;
-    delete process.env.IRORI_REHEARSAL;
-    process.chdir(working_folder);
-    forget_modules(folder);
-    fs.rmSync(folder, { recursive: true });
+    const { uptime } = process;
+    const env = { ...process.env };
+    const names = new Set(Reflect.ownKeys(globalThis));
+    const folder = process.cwd();
+    return () => {
+        globalThis.awslambda.InvokeStore.run(undefined, () => {});
+        for (const name of Reflect.ownKeys(globalThis)) {
+            if (!names.has(name)) delete globalThis[name];
+        }
+        for (const name of ['uncaughtException', 'unhandledRejection', 'beforeExit']) process.removeAllListeners(name);
+        Object.defineProperty(process, 'stdout', stdout);
+        process.uptime = uptime;
+        delete console.fatal;
+        Object.assign(console, console_methods);
+        replace_env(env);
+        process.chdir(folder);
+    };
 }
 
-/** A clone begins with an empty young generation: its first collection is far away. */
-function collect_garbage() {
-    v8.setFlagsFromString('--expose-gc');
-    vm.runInNewContext('gc')();
-    v8.setFlagsFromString('--no-expose-gc');
+async function rehearse(initialise) {
+    const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'irori-'));
+    for (let number = 0; number < ROUNDS; number++) {
+        const clear_up = remember_process();
+        const nowhere = open_nowhere();
+        Object.defineProperty(process, 'stdout', { configurable: true, enumerable: true, get: () => nowhere });
+        await rehearse_once(path.join(folder, String(number)), number, initialise);
+        nowhere.destroy();
+        clear_up();
+    }
+    forget_modules(folder);
+    fs.rmSync(folder, { recursive: true });
 }
 
 /** Makes this process a template. initialise(loop) is called in each clone, in the environment of its function. */
 async function serve(initialise) {
     const loop = new Loop(process.env.AWS_LAMBDA_RUNTIME_API);
-    // Else each collection sets a timer for another one 8 s later, and every clone would begin with it.
-    v8.setFlagsFromString('--no-incremental-marking');
-    for (const name of COMMON_MODULES) await import(`node:${name}`);
-    await rehearse();
-    collect_garbage();
-    v8.setFlagsFromString('--incremental-marking');
+    void process.stdout; // made by being asked for; a clone has a pipe there too
+    for (const name of COMMON_MODULES) require(name); // import() of http would set up what fetch() needs, visibly
+    await rehearse(initialise);
     await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
     loop.connect();
     loop.park((body) => {
-        const message = JSON.parse(body);
-        restore(message);
-        reseed(message.seed);
-        restart_uptime();
+        v8.setFlagsFromString(AFTERTHOUGHTS_ON);
+        restore(body);
         initialise(loop);
     });
 }

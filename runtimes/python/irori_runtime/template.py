@@ -59,11 +59,13 @@ def handler(event, context):
 def wait():
     """Makes this process a template. Returns in each clone, once its environment is that of an ordinary start: the connection,
     on which nothing is asked."""
-    importlib.import_module(irori_runtime.__name__ + ".handler")
+    for name in ("_sitebuiltins", irori_runtime.__name__ + ".handler"):
+        importlib.import_module(name)
     own = set(sys.modules)
     import_common_modules()
     rehearse()
     common = [name for name in sys.modules if name not in own]
+    names = {name.partition(".")[0] for name in common}
     gc.collect()
     gc.freeze()  # what the collector never looks at stays shared between clones
     api = http.Connection(os.environ["AWS_LAMBDA_RUNTIME_API"])
@@ -72,7 +74,7 @@ def wait():
     except (http.ApiGone, OSError) as error:
         loop.give_up(api, error)
     restore(message)
-    if is_shadowed(common, message["root"]):
+    if is_shadowed(names, message["root"]):
         forget_modules(common)
     return api
 
@@ -111,9 +113,8 @@ def replace_environ(wanted):
         time.tzset()
 
 
-def is_shadowed(modules, root):
-    """Whether the function or a layer has something of the same name, which in an ordinary start would be imported instead."""
-    names = {name.partition(".")[0] for name in modules}
+def is_shadowed(names, root):
+    """Whether the function or a layer has something of one of the names, which in an ordinary start would be imported instead."""
     for folder in (root, "/opt/python/lib/python%d.%d/site-packages" % sys.version_info[:2], "/opt/python"):
         try:
             entries = os.listdir(folder)
@@ -207,7 +208,7 @@ def rehearse_once(number, folder):
         file.write(HANDLER % number)
     api = ScriptedConnection(make_script(number, folder))
     restore(park(api))
-    is_shadowed(["no_such_module"], folder)
+    is_shadowed({"no_such_module"}, folder)
     logs.start()
     stage = loop.Loop(api)
     stage.initialise(name + ".handler")
