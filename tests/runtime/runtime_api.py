@@ -32,6 +32,8 @@ class RuntimeApi:
         self.close_after_post = False
         self.drop_idle = threading.Event()
         self.next_status = 200
+        self.restores = None  # answers to restore/next; None: at once, as where nothing was restored
+        self.restore_asked = threading.Semaphore(0)
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.address = f"127.0.0.1:{self.port}"
@@ -69,6 +71,16 @@ class RuntimeApi:
             event = json.dumps(event).encode()
         self.events.put((lines, event))
         return request_id
+
+    def hold_restore(self):
+        """From now on restore/next waits for send_restore()."""
+        self.restores = queue.Queue()
+
+    def wait_restore(self, timeout=TIMEOUT):
+        assert self.restore_asked.acquire(timeout=timeout), f"no restore/next; {[c.output for c in self.clients]}"
+
+    def send_restore(self, headers=None, body=b"", status=200):
+        self.restores.put((status, headers or {}, body))
 
     def wait_request(self, timeout=TIMEOUT):
         try:
@@ -132,14 +144,21 @@ class RuntimeApi:
             if self.next_status != 200:
                 self._send(connection, self.next_status, {}, b"{}")
                 return True
-            event = self._next_event(connection)
+            event = self._take(self.events, connection)
             if event is None:
                 return False
             self._send(connection, 200, *event)
             return True
         if request.path == f"{PREFIX}/restore/next":
-            self.requests.put(request)
-            self._send(connection, 200, {}, b"")
+            self.restore_asked.release()
+            if self.restores is None:
+                self.requests.put(request)
+                self._send(connection, 200, {}, b"")
+                return True
+            answer = self._take(self.restores, connection)
+            if answer is None:
+                return False
+            self._send(connection, *answer)
             return True
         status, body = 202, b'{"status":"OK"}\n'
         for suffix, answer in self.post_status.items():
@@ -152,11 +171,11 @@ class RuntimeApi:
         self._send(connection, status, headers, body)
         return not self.close_after_post
 
-    def _next_event(self, connection):
-        """None when the client is gone: the event is another's."""
+    def _take(self, answers, connection):
+        """None when the client is gone: the answer is another's."""
         while True:
             try:
-                return self.events.get(timeout=0.05)
+                return answers.get(timeout=0.05)
             except queue.Empty:
                 if is_gone(connection):
                     return None

@@ -1,132 +1,15 @@
 """Runtime templates: parked without a handler, then woken as a function's environment. What a woken process does is
 compared with an ordinary start of the same function."""
 
-import json
 import os
 import re
 import time
 
 import pytest
-from conftest import NODE_CLIENT, NODES, PYTHON_CLIENT, PYTHONS, ROOT, choices, version
 from runtime_api import PREFIX
-
-SEED = "0123456789abcdef" * 4
-FUNCTION_VARS = (
-    "_HANDLER AWS_LAMBDA_FUNCTION_NAME AWS_LAMBDA_FUNCTION_VERSION AWS_LAMBDA_FUNCTION_MEMORY_SIZE "
-    "AWS_LAMBDA_LOG_GROUP_NAME AWS_LAMBDA_LOG_STREAM_NAME"
-).split()
-
-
-class Runtime:
-    """Starts functions with one interpreter: the ordinary way, or by waking a template."""
-
-    def __init__(self, path, api, start, tmp_path):
-        self.is_node = path in NODES.values()
-        self.version = version(path)
-        self.argv = [path, NODE_CLIENT] if self.is_node else [path, "-S", PYTHON_CLIENT]
-        self.api, self.start, self.root = api, start, tmp_path
-        self.common = {"UV_USE_IO_URING": "0"} if self.is_node else {"PYTHONPATH": str(ROOT / "runtimes/python")}
-        (tmp_path / "tmp").mkdir()
-
-    def ordinary(self, handler, files, env=None):
-        return self.start(self.argv, handler, files, {**self.common, **(env or {})})
-
-    def template(self, env=None):
-        own = {"IRORI_TEMPLATE": "runtime", "TEMPLATE_ONLY": "1", "LAMBDA_TASK_ROOT": "/nowhere", "TMPDIR": f"{self.root}/tmp"}
-        env = {**self.common, **dict.fromkeys(FUNCTION_VARS), **own, **(env or {})}
-        client = self.start(self.argv, None, None, env)
-        self.api.wait_next()
-        return client
-
-    def message(self, client, handler, env=None, seed=SEED):
-        template_only = ("IRORI_TEMPLATE", "TEMPLATE_ONLY", "TMPDIR")
-        wanted = {k: v for k, v in client.env.items() if v is not None and k not in template_only}
-        wanted.update(
-            {
-                "_HANDLER": handler,
-                "LAMBDA_TASK_ROOT": str(self.root),
-                "AWS_LAMBDA_FUNCTION_NAME": "fn",
-                "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-                "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128",
-                "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/fn",
-                "AWS_LAMBDA_LOG_STREAM_NAME": "2026/01/15/[$LATEST]0123456789abcdef0123456789abcdef",
-            }
-        )
-        wanted.update(env or {})
-        return {"seed": seed, "env": wanted, "handler": handler, "root": str(self.root)}
-
-    def wake(self, client, handler, env=None, seed=SEED):
-        body = json.dumps(self.message(client, handler, env, seed)).encode()
-        self.api.events.put(({"Content-Type": "application/json", "Irori-Wake": "runtime"}, body))
-
-    def clone(self, handler, files, env=None, seed=SEED):
-        """A woken template in place of a clone, which is a matter of the launcher."""
-        client = self.template()
-        for name, text in files.items():  # only now, as for a clone
-            path = self.root / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        self.wake(client, handler, env, seed)
-        return client
-
-
-@pytest.fixture(params=[*choices(NODES, "node"), *choices(PYTHONS, "python")])
-def runtime(request, api, start, tmp_path):
-    return Runtime(request.param, api, start, tmp_path)
-
-
-@pytest.fixture(params=choices(NODES, "node"))
-def node_runtime(request, api, start, tmp_path):
-    return Runtime(request.param, api, start, tmp_path)
-
-
-@pytest.fixture(params=choices(PYTHONS, "python"))
-def python_runtime(request, api, start, tmp_path):
-    return Runtime(request.param, api, start, tmp_path)
-
-
-def without_times(text):
-    text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z", "TIME", text)
-    return re.sub(r"\(node:\d+\)", "(node:PID)", text)
-
-
-def dismiss(api, client):
-    """So that the next client finds the API as if it were the first."""
-    client.kill()
-    time.sleep(0.15)  # the API notices
-    while api.nexts.acquire(blocking=False):
-        pass
-
-
-def compare(runtime, observe, handler, files, env=None):
-    """Calls observe(client) for an ordinary start and for a clone; both must see the same."""
-    client = runtime.ordinary(handler, files, env)
-    expected = observe(client)
-    dismiss(runtime.api, client)
-    assert observe(runtime.clone(handler, files, env)) == expected
-    return expected
-
-
-def body(request):
-    return json.loads(request.body)
-
+from templates import SEED, body, compare, dismiss, threads, ticks, without_times
 
 # -- parked
-
-
-def threads(pid):
-    """[(system call number, arguments...)] of each thread, main thread first."""
-    calls = []
-    for tid in sorted(map(int, os.listdir(f"/proc/{pid}/task"))):
-        with open(f"/proc/{pid}/task/{tid}/syscall") as file:
-            calls.append(file.read().split())
-    return calls
-
-
-def ticks(pid):
-    with open(f"/proc/{pid}/stat") as stat:
-        fields = stat.read().rsplit(")", 1)[1].split()
-    return int(fields[11]) + int(fields[12])
 
 
 def test_parked_process_is_quiet(api, runtime):

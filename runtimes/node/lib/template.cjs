@@ -1,17 +1,20 @@
 'use strict';
 /*
- * The runtime template: this process, before it belongs to any function. It loads what an invocation and the loading of a
- * handler need, rehearses both in memory, and parks in `next`. Environments are clones of the parked process: the answer to
- * `next` is the wake-up message of the clone, which names the function. After it an ordinary INIT follows.
+ * Templates: this process, once it waits to be copied. Environments are clones of it.
+ *
+ * The template of a runtime belongs to no function yet. It loads what an invocation and the loading of a handler need, rehearses
+ * both in memory, and parks in `next`; the answer is the wake-up message of the clone, which names the function. After it an
+ * ordinary INIT follows.
  *
  *   {"seed":"<64 hex digits>","env":{"NAME":"value",...},"root":"/var/task"}      with the header Irori-Wake: runtime
  *
- * A clone has everything that is in memory here. So nothing may stay open or pending, no thread may be started that cannot
- * wait, and what the rehearsal changed is changed back: user code finds the process as an ordinary start leaves it.
+ * The template of a function rehearses, then does the function's own INIT and waits in `restore/next` (lib/snapshot.cjs).
  *
- * Random numbers: Math.random of this context is never called before the wake-up, so that the seed counts. The stocks of
- * crypto.randomUUID and crypto.randomInt are not filled either; OpenSSL itself notices the new process id. Not solved: the
- * Math.random of further vm contexts, which V8 seeds from a generator that all clones share.
+ *   {"seed":"<64 hex digits>","env":{"NAME":"value",...}}                         with the header Irori-Wake: function
+ *
+ * A clone has everything that is in memory here. So nothing of the client may stay open or pending, no thread may be started that
+ * cannot wait, and what the rehearsal changed is changed back: user code finds the process as an ordinary start leaves it.
+ * What clones would have in common of random numbers and identity, and what is done about it: lib/identity.cjs.
  */
 const v8 = require('v8');
 
@@ -25,12 +28,13 @@ const Module = require('module');
 const os = require('os');
 const path = require('path');
 
+const identity = require('./identity.cjs');
 const { Loop } = require('./loop.cjs');
 const transport = require('./transport.cjs');
 
 const ROUNDS = 15; // of each play three; more make no clone faster and all of them larger
 const SETTLE_MS = 50; // for V8's helper threads, before the process is said to be quiet
-const RANDOM_SEED_MASK = 0x7fffffff; // V8's flag has 31 bits; 0 would mean none
+const EXIT_API_ERROR = 129;
 
 /** What functions commonly import, with the cost of loading it paid once. None of them opens or starts anything. */
 const COMMON_MODULES = [
@@ -41,52 +45,40 @@ const COMMON_MODULES = [
 
 // -- in the clone
 
-/** process.pid is a value that Node read at its start. */
-function restore_pid() {
-    Object.defineProperty(process, 'pid', { value: Number(fs.readlinkSync('/proc/self')) });
-}
-
 /** Only differences are written: an assignment to TZ, even of the same value, makes V8 forget what it knows of time zones. */
-function replace_env(wanted) {
+function set_env(wanted) {
     const { env } = process;
-    for (const name of Object.keys(env)) {
-        if (!Object.hasOwn(wanted, name)) delete env[name];
-    }
     for (const name of Object.keys(wanted)) {
         if (env[name] !== wanted[name]) env[name] = wanted[name];
     }
 }
 
-/** V8 takes the seed when a context's Math.random is called first. Without the flag afterwards Workers seed themselves. */
-function reseed(seed, draw) {
-    v8.setFlagsFromString(`--random-seed=${parseInt(seed.slice(0, 8), 16) & RANDOM_SEED_MASK || 1}`);
-    draw();
-    v8.setFlagsFromString('--random-seed=0');
+function replace_env(wanted) {
+    for (const name of Object.keys(process.env)) {
+        if (!Object.hasOwn(wanted, name)) delete process.env[name];
+    }
+    set_env(wanted);
 }
 
-/** process.uptime() counts from the wake-up. */
-function restart_uptime() {
-    const { uptime } = process;
-    const start = uptime();
-    process.uptime = { uptime: () => uptime() - start }.uptime;
-}
-
-/** The pipe behind process.stdout is a new one; Node sets O_NONBLOCK when it makes the stream. */
-function adopt_stdout() {
-    process.stdout._handle?.setBlocking(false);
-}
-
-/** Makes of this process what an ordinary start with the environment of a function would have made. */
-function restore(body, draw_random_number = Math.random) {
+/** Makes of a clone of a runtime's template what an ordinary start with the environment of a function would have made.
+ * draw: for identity.renew(). */
+function become_function(body, draw) {
     const { seed, env, root } = JSON.parse(body);
     const { HOME, NODE_PATH } = process.env;
-    restore_pid();
     replace_env(env);
     process.chdir(root);
     if (env.HOME !== HOME || env.NODE_PATH !== NODE_PATH) Module._initPaths();
-    reseed(seed, draw_random_number);
-    restart_uptime();
-    adopt_stdout();
+    identity.renew(seed, draw);
+}
+
+/** The clone of a function's template is the function already. Returns false for the process itself, which no snapshot was made
+ * of: it goes on as what it is. */
+function become_environment({ headers, body }, draw) {
+    if (headers['irori-wake'] !== 'function') return false;
+    const { seed, env } = JSON.parse(body);
+    set_env(env);
+    identity.renew(seed, draw());
+    return true;
 }
 
 // -- the rehearsal
@@ -223,15 +215,15 @@ function write_function(folder, number, { type, file }) {
     for (const [name, text] of Object.entries(files)) fs.writeFileSync(path.join(folder, name), text);
 }
 
-/** One life of an environment: parked, woken, INIT, three invocations. */
-function rehearse_once(root, number, initialise) {
+/** One life of an environment: parked, woken, INIT, three invocations; or INIT, parked, woken, three invocations. */
+function rehearse_once(kind, root, number, initialise) {
     const play = PLAYS[number % PLAYS.length];
     const handler = `index.${play.method}`;
     const env = { ...process.env, LAMBDA_TASK_ROOT: root, _HANDLER: handler, IRORI_REHEARSAL: String(number) };
     write_function(root, number, play);
     return new Promise((resolve) => {
         const responses = [
-            make_response({ 'Irori-Wake': 'runtime' }, { seed: '0'.repeat(64), env, handler, root }),
+            make_response({ 'Irori-Wake': kind }, { seed: '0'.repeat(64), env, handler, root }),
             make_event(1, { a: 1, b: [1, 2, { c: 'ü' }], text: 'x'.repeat(200) }),
             make_event(2, { fail: true }),
             make_event(3, { number }),
@@ -239,10 +231,16 @@ function rehearse_once(root, number, initialise) {
         const binding = make_binding(responses, resolve);
         const loop = new Loop('127.0.0.1:1', (...params) => transport.connect(...params, () => binding));
         loop.connect();
-        loop.park((body) => {
-            restore(body, Date.now);
-            initialise(loop);
-        });
+        if (kind === 'function') {
+            replace_env(env);
+            process.chdir(root);
+            initialise(loop, { settle: () => {}, wake: (response) => become_environment(response, () => Date.now) });
+        } else {
+            loop.park(({ body }) => {
+                become_function(body, Date.now);
+                initialise(loop);
+            });
+        }
     });
 }
 
@@ -286,13 +284,13 @@ function remember_process() {
     };
 }
 
-async function rehearse(initialise) {
+async function rehearse(kind, initialise) {
     const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'irori-'));
     for (let number = 0; number < ROUNDS; number++) {
         const clear_up = remember_process();
         const nowhere = open_nowhere();
         Object.defineProperty(process, 'stdout', { configurable: true, enumerable: true, get: () => nowhere });
-        await rehearse_once(path.join(folder, String(number)), number, initialise);
+        await rehearse_once(kind, path.join(folder, String(number)), number, initialise);
         nowhere.destroy();
         clear_up();
     }
@@ -300,19 +298,47 @@ async function rehearse(initialise) {
     fs.rmSync(folder, { recursive: true });
 }
 
-/** Makes this process a template. initialise(loop) is called in each clone, in the environment of its function. */
-async function serve(initialise) {
+const settle = () => new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
+
+async function serve_runtime(loop, initialise) {
+    await settle();
+    loop.connect();
+    loop.park(({ status, headers, body }) => {
+        if (status !== 200 || headers['irori-wake'] !== 'runtime') {
+            loop.give_up(`next answered ${status}, no wake-up`, EXIT_API_ERROR);
+            return;
+        }
+        v8.setFlagsFromString(AFTERTHOUGHTS_ON);
+        become_function(body, Math.random);
+        initialise(loop);
+    });
+}
+
+function serve_function(loop, initialise) {
+    const open_random_numbers = identity.guard_random_numbers();
+    loop.connect();
+    initialise(loop, {
+        settle,
+        wake(response) {
+            v8.setFlagsFromString(AFTERTHOUGHTS_ON);
+            return become_environment(response, open_random_numbers);
+        },
+    });
+}
+
+/** Makes this process a template, of a 'runtime' or of a 'function'. initialise(loop, template) is called in the environment of
+ * the function: in each clone, or before there are any. Of the template lib/snapshot.cjs needs:
+ *   settle()         resolves when the process is quiet
+ *   wake(response)   makes a clone what it is to be; false when this is none
+ */
+async function serve(kind, initialise) {
+    delete process.env.IRORI_TEMPLATE;
     const loop = new Loop(process.env.AWS_LAMBDA_RUNTIME_API);
     void process.stdout; // made by being asked for; a clone has a pipe there too
     for (const name of COMMON_MODULES) require(name); // import() of http would set up what fetch() needs, visibly
-    await rehearse(initialise);
-    await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
-    loop.connect();
-    loop.park((body) => {
-        v8.setFlagsFromString(AFTERTHOUGHTS_ON);
-        restore(body);
-        initialise(loop);
-    });
+    await rehearse(kind, initialise);
+    if (kind === 'runtime') await serve_runtime(loop, initialise);
+    else serve_function(loop, initialise);
 }
 
 module.exports = { serve };
