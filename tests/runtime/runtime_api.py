@@ -22,7 +22,7 @@ Request = collections.namedtuple("Request", "method path headers body connection
 class RuntimeApi:
     def __init__(self):
         self.events = queue.Queue()
-        self.requests = queue.Queue()  # everything but next
+        self.requests = queue.Queue()  # everything but invocation/next and restore/next
         self.nexts = threading.Semaphore(0)
         self.blocks = []  # bytes of each recv()
         self.connections = 0
@@ -152,7 +152,6 @@ class RuntimeApi:
         if request.path == f"{PREFIX}/restore/next":
             self.restore_asked.release()
             if self.restores is None:
-                self.requests.put(request)
                 self._send(connection, 200, {}, b"")
                 return True
             answer = self._take(self.restores, connection)

@@ -6,6 +6,7 @@ import re
 import time
 
 SEED = "0123456789abcdef" * 4
+SNAP_START = {"AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"}
 FUNCTION_VARS = (
     "_HANDLER AWS_LAMBDA_FUNCTION_NAME AWS_LAMBDA_FUNCTION_VERSION AWS_LAMBDA_FUNCTION_MEMORY_SIZE "
     "AWS_LAMBDA_LOG_GROUP_NAME AWS_LAMBDA_LOG_STREAM_NAME"
@@ -21,10 +22,12 @@ class Runtime:
         self.argv, self.version, self.common = argv, version, common
         self.api, self.start, self.root = api, start, root
         self.is_node = argv[-1].endswith(".cjs")
+        self.kind = "runtime"  # of the template that clone() wakes; ordinary() starts what is to do the same
         (root / "tmp").mkdir()
 
     def ordinary(self, handler, files, env=None):
-        return self.start(self.argv, handler, files, {**self.common, **(env or {})})
+        own = {**SNAP_START, "TMPDIR": f"{self.root}/tmp"} if self.kind == "function" else {}
+        return self.start(self.argv, handler, files, {**self.common, **own, **(env or {})})
 
     def template(self, env=None):
         own = {"IRORI_TEMPLATE": "runtime", "TEMPLATE_ONLY": "1", "LAMBDA_TASK_ROOT": "/nowhere", "TMPDIR": f"{self.root}/tmp"}
@@ -55,7 +58,9 @@ class Runtime:
         self.api.events.put(({"Content-Type": "application/json", "Irori-Wake": "runtime"}, body))
 
     def clone(self, handler, files, env=None, seed=SEED):
-        """The runtime's template, woken."""
+        """A template, woken."""
+        if self.kind == "function":
+            return self.function_clone(handler, files, env, seed)
         client = self.template()
         for name, text in files.items():  # only now, as for a clone
             path = self.root / name
@@ -65,19 +70,22 @@ class Runtime:
         return client
 
     def function_template(self, handler, files, env=None):
-        own = {"IRORI_TEMPLATE": "function", "AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start", "TMPDIR": f"{self.root}/tmp"}
-        self.api.hold_restore()
-        client = self.start(self.argv, handler, files, {**self.common, **own, **(env or {})})
+        client = self.start_function_template(handler, files, env)
         self.api.wait_restore()
         return client
+
+    def start_function_template(self, handler, files, env=None):
+        self.api.hold_restore()
+        own = {**SNAP_START, "IRORI_TEMPLATE": "function", "TMPDIR": f"{self.root}/tmp"}
+        return self.start(self.argv, handler, files, {**self.common, **own, **(env or {})})
 
     def wake_function(self, seed=SEED, env=None):
         message = json.dumps({"seed": seed, "env": env or {}}).encode()
         self.api.send_restore({"Content-Type": "application/json", "Irori-Wake": "function"}, message)
 
     def function_clone(self, handler, files, env=None, seed=SEED):
-        """The function's template, woken."""
-        client = self.function_template(handler, files, env)
+        """The function's template, woken as soon as it waits."""
+        client = self.start_function_template(handler, files, env)
         self.wake_function(seed)
         return client
 

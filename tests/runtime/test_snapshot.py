@@ -9,9 +9,8 @@ import time
 import pytest
 from conftest import ROOT
 from runtime_api import PREFIX
-from templates import SEED, body, dismiss, threads, ticks
+from templates import SEED, SNAP_START, body, dismiss, threads, ticks
 
-SNAP_START = {"AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"}
 OTHER_SEED = "fedcba9876543210" * 4
 
 
@@ -64,7 +63,7 @@ CALLS = [["b3"], ["b2", 2], ["b1"], ["a1"], ["a2", {"a": 2}]]
 def test_hooks_in_an_ordinary_start(api, runtime):
     link_modules(runtime)
     runtime.ordinary(*function_of(runtime, *HOOKS), SNAP_START)
-    assert api.wait_request()[:2] == ("GET", f"{PREFIX}/restore/next")
+    api.wait_restore()
     assert body(api.invoke()) == CALLS
     assert api.connections == 1
 
@@ -81,7 +80,7 @@ def test_no_restore_is_asked_for_without_snapstart(api, runtime):
     link_modules(runtime)
     runtime.ordinary(*function_of(runtime, *HOOKS))
     assert body(api.invoke()) == []
-    assert api.requests.empty()
+    assert not api.restore_asked.acquire(blocking=False)
 
 
 def failing_hook(runtime, name):
@@ -105,12 +104,11 @@ def failing_hook(runtime, name):
 def test_hook_that_raises(api, runtime, template, hook, path, kind, code):
     link_modules(runtime)
     if template:
-        api.hold_restore()
-        runtime.wake_function()
-    env = {**SNAP_START, **({"IRORI_TEMPLATE": "function"} if template else {})}
-    client = runtime.ordinary(*failing_hook(runtime, hook), env)
+        client = runtime.function_clone(*failing_hook(runtime, hook))
+    else:
+        client = runtime.ordinary(*failing_hook(runtime, hook), SNAP_START)
     assert client.wait_exit() == code
-    posts = [request for request in drain(api.requests) if request.method == "POST"]
+    posts = drain(api.requests)
     assert [(post.path, post.headers["lambda-runtime-function-error-type"]) for post in posts] == [(PREFIX + path, kind)]
     payload = json.loads(posts[0].body)
     if runtime.is_node:

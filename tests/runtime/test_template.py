@@ -1,5 +1,5 @@
-"""Runtime templates: parked without a handler, then woken as a function's environment. What a woken process does is
-compared with an ordinary start of the same function."""
+"""Templates: those of runtimes parked without a handler, then woken as a function's environment, and those of functions. What
+a woken process does is compared with an ordinary start of the same function."""
 
 import os
 import re
@@ -8,6 +8,14 @@ import time
 import pytest
 from runtime_api import PREFIX
 from templates import SEED, body, compare, dismiss, threads, ticks, without_times
+
+
+
+@pytest.fixture(params=["runtime", "function"])
+def either(request, runtime):
+    runtime.kind = request.param
+    return runtime
+
 
 # -- parked
 
@@ -87,11 +95,11 @@ HANDLERS = {
 
 
 @pytest.mark.parametrize("number", range(len(HANDLERS[True])))
-def test_handlers_of_all_kinds(api, runtime, number):
-    handlers = HANDLERS[runtime.is_node]
+def test_handlers_of_all_kinds(api, either, number):
+    handlers = HANDLERS[either.is_node]
     if number >= len(handlers):
         return
-    client = runtime.clone(*handlers[number])
+    client = either.clone(*handlers[number])
     for count in range(3):
         answer = api.invoke({"n": count})
         assert (answer.path, body(answer)) == ("response", [{"n": count}, "function"])
@@ -136,32 +144,32 @@ def handler(event, context): return value
 }
 
 
-def test_surroundings_of_user_code_are_those_of_an_ordinary_start(api, runtime):
-    handler, file = ("index.handler", "index.mjs") if runtime.is_node else ("app.handler", "app.py")
+def test_surroundings_of_user_code_are_those_of_an_ordinary_start(api, either):
+    handler, file = ("index.handler", "index.mjs") if either.is_node else ("app.handler", "app.py")
     env = {"ANSWER": "42", "SPACE": "a b=c ü", "EMPTY": "", "HOME": "/home/x"}
-    value = compare(runtime, lambda client: body(api.invoke()), handler, {file: SURROUNDINGS[runtime.is_node]}, env)
+    value = compare(either, lambda client: body(api.invoke()), handler, {file: SURROUNDINGS[either.is_node]}, env)
     assert value["env"]["SPACE"] == "a b=c ü" and "SPACE=a b=c ü" in value["child"]
     assert value["young"]
     names = [line.partition("=")[0] for line in value["child"]]
     assert "TEMPLATE_ONLY" not in names and "IRORI_TEMPLATE" not in names
 
 
-def test_time_zone(api, runtime):
+def test_time_zone(api, either):
     handler, files = {
         True: ("index.handler", {"index.js": "exports.handler = async () => new Date(0).getHours();"}),
         False: ("app.handler", {"app.py": "import time\ndef handler(e, c): return time.localtime(0).tm_hour\n"}),
-    }[runtime.is_node]
-    runtime.clone(handler, files, {"TZ": "XXX-5"})
+    }[either.is_node]
+    either.clone(handler, files, {"TZ": "XXX-5"})
     assert body(api.invoke()) == 5
 
 
-def test_context(api, runtime):
+def test_context(api, either):
     handler, files = {
         True: ("index.handler", {"index.mjs": "export const handler = async (e, context) => context;"}),
         False: ("app.handler", {"app.py": "def handler(e, context): return repr(context)\n"}),
-    }[runtime.is_node]
+    }[either.is_node]
     env = {"AWS_LAMBDA_FUNCTION_NAME": "other", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512"}
-    value = compare(runtime, lambda client: body(api.invoke(request_id="a-b-c")), handler, files, env)
+    value = compare(either, lambda client: body(api.invoke(request_id="a-b-c")), handler, files, env)
     assert "other" in str(value) and "512" in str(value)
 
 
@@ -191,14 +199,14 @@ LOGGING = {
 
 
 @pytest.mark.parametrize("env", [{}, {"AWS_LAMBDA_LOG_FORMAT": "JSON", "AWS_LAMBDA_LOG_LEVEL": "DEBUG"}])
-def test_log_lines(api, runtime, env):
+def test_log_lines(api, either, env):
     def observe(client):
         for number in range(2):
             api.invoke({"fail": number == 1}, request_id=f"id-{number}")
         client.kill()
         return without_times(client.stdout).splitlines(), client.stderr
 
-    lines, _ = compare(runtime, observe, *LOGGING[runtime.is_node], env)
+    lines, _ = compare(either, observe, *LOGGING[either.is_node], env)
     assert len(lines) >= 6
 
 
@@ -253,11 +261,11 @@ def observe_end(api):
 
 
 @pytest.mark.parametrize("number", range(len(FAILURES[True])))
-def test_failed_init_is_that_of_an_ordinary_start(api, runtime, number):
-    failures = FAILURES[runtime.is_node]
+def test_failed_init_is_that_of_an_ordinary_start(api, either, number):
+    failures = FAILURES[either.is_node]
     if number >= len(failures):
         return
-    code, requests, _, _ = compare(runtime, observe_end(api), *failures[number])
+    code, requests, _, _ = compare(either, observe_end(api), *failures[number])
     assert code != 0 and len(requests) <= 1
     for _, path, _, _ in requests:
         assert path == f"{PREFIX}/init/error"
