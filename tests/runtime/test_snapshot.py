@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import signal
+import socket
 import subprocess
 import time
 
@@ -202,6 +204,46 @@ IDENTITY = (
 def test_identity(api, runtime):
     runtime.function_clone(*function_of(runtime, *IDENTITY))
     assert body(api.invoke()) == [True, True]
+
+
+# -- connections from before the snapshot
+
+POOL = (
+    """
+    import net from 'net'; import { registerAfterRestore } from 'snapshot-restore-js';
+    const [port, seen] = [Number(process.env.PEER), []];
+    const socket = net.connect(port, '127.0.0.1');
+    await new Promise((resolve) => socket.once('connect', resolve));
+    socket.on('end', () => seen.push('end')).on('close', () => setImmediate(() => seen.push('replaced')));
+    registerAfterRestore(() => { seen.push('hook'); });
+    export const handler = async () => seen;
+    """,
+    """
+import asyncio, os
+from snapshot_restore_py import register_after_restore
+seen = []
+event_loop = asyncio.new_event_loop()
+class Peer(asyncio.Protocol):
+    def connection_lost(self, error): seen.append('lost')
+event_loop.run_until_complete(event_loop.create_connection(Peer, '127.0.0.1', int(os.environ['PEER'])))
+register_after_restore(seen.append, 'hook')
+def handler(event, context): return seen
+""",
+)
+
+
+def test_owner_of_a_dead_socket_knows_of_it_before_the_first_event(api, runtime):
+    link_modules(runtime)
+    with socket.create_server(("127.0.0.1", 0)) as peer:
+        env = {"PEER": str(peer.getsockname()[1])}
+        client = runtime.function_template(*function_of(runtime, *POOL), env)
+        connection, _ = peer.accept()
+        client.process.send_signal(signal.SIGSTOP)  # what comes while it is stopped, it finds when it wakes up
+        connection.close()
+        runtime.wake_function()
+        time.sleep(0.05)
+        client.process.send_signal(signal.SIGCONT)
+        assert body(api.invoke()) == (["end", "replaced", "hook"] if runtime.is_node else ["lost", "hook"])
 
 
 # -- random numbers
