@@ -263,6 +263,21 @@ static int check_itimers(struct capture *capture, struct err *err)
     return 0;
 }
 
+/* Where the kernel itself will write in a clone while it still has rights; the function has chosen it. */
+static bool touches_restorer(const struct capture *capture, uint64_t at, uint64_t len)
+{
+    return at < capture->data_at + DATA_BYTES && (at >= capture->code_at || capture->code_at - at < len);
+}
+
+static int check_addresses(const struct capture *capture, const struct template_thread *thread,
+                           struct err *err)
+{
+    if (touches_restorer(capture, thread->clear_tid, sizeof(uint64_t)) ||
+        touches_restorer(capture, thread->rseq, thread->rseq_len))
+        return err_set(err, ERR_CONFLICT, 0, "a thread has registered memory that is not its own");
+    return 0;
+}
+
 static int save_threads(struct capture *capture, struct err *err)
 {
     struct template_data *data = capture->data;
@@ -277,8 +292,21 @@ static int save_threads(struct capture *capture, struct err *err)
         r = tracee_save(&capture->tracee, i, capture->data_at, frame_at, &data->threads[i], data->frames[i],
                         err);
         data->threads[i].tid = tid;
+        if (r == 0)
+            r = check_addresses(capture, &data->threads[i], err);
     }
     return r;
+}
+
+/* Of a timer that has ended since its process was looked at. */
+static int check_pending(const struct capture *capture, struct err *err)
+{
+    AUTO_FREE char *text = proc_read(STATUS_MAX_BYTES, "/proc/%d/status", (int)capture->tracee.pid);
+    struct proc_status status;
+
+    if (!text || !proc_parse_status(text, &status))
+        return err_set(err, ERR_SYSTEM, errno, "status of a thread");
+    return status.pending ? err_set(err, ERR_CONFLICT, 0, "a signal is pending") : 0;
 }
 
 static int write_restorer(struct capture *capture, struct err *err)
@@ -417,6 +445,8 @@ static int run(struct capture *capture, int *ret_control, struct err *err)
         r = map(capture, err);
     if (r == 0)
         r = check_itimers(capture, err);
+    if (r == 0)
+        r = check_pending(capture, err);
     if (r == 0)
         r = save_threads(capture, err);
     if (r == 0) {

@@ -66,7 +66,8 @@ bool proc_parse_status(const char *text, struct proc_status *ret_status)
     if (!ns || !innermost(ns, &status.tid) || !uid || sscanf(uid, "%u", &status.uid) != 1 || !gid ||
         sscanf(gid, "%u", &status.gid) != 1 || !mode || sscanf(mode, "%u", &status.seccomp) != 1 ||
         !hex_field(text, "SigPnd:", &pending) || !hex_field(text, "ShdPnd:", &shared) ||
-        !hex_field(text, "CapEff:", &effective) || !hex_field(text, "CapPrm:", &permitted))
+        !hex_field(text, "SigBlk:", &status.blocked) || !hex_field(text, "CapEff:", &effective) ||
+        !hex_field(text, "CapPrm:", &permitted))
         return false;
     status.pending = pending | shared;
     status.capabilities = effective | permitted;

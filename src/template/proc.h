@@ -12,6 +12,7 @@
 struct proc_status {
     uint64_t tid;     /* in the innermost process id namespace */
     uint64_t pending; /* signals, of the thread and of the process */
+    uint64_t blocked;
     unsigned uid, gid;
     unsigned seccomp;      /* mode */
     uint64_t capabilities; /* effective or permitted */
