@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -265,6 +266,7 @@ static void on_capture(void *owner)
     struct template *template = owner;
     struct template_captured captured;
     int socket = template->capture.socket;
+    char text[32] = "";
 
     if (template->state != TEMPLATE_CAPTURING || socket < 0)
         return;
@@ -283,7 +285,9 @@ static void on_capture(void *owner)
         return;
     }
     template->state = TEMPLATE_READY;
-    tell(template, WIRE_CAPTURED, 0, "");
+    if (captured.dead_sockets > 0)
+        (void)snprintf(text, sizeof text, "%u sockets", captured.dead_sockets);
+    tell(template, WIRE_CAPTURED, 0, text);
 }
 
 static void capture(struct template *template)
@@ -295,6 +299,8 @@ static void capture(struct template *template)
         .filter = template->launcher->filter,
         .filter_count = template->launcher->filter_count,
         .api_port = API_PORT,
+        .log_inode = template->log_inode,
+        .function = !template->serves_all,
     };
     struct err err = { 0 };
 
@@ -342,6 +348,14 @@ void template_on_report(struct slot *slot, const struct control_report *report)
         template->program_ended = true;
         template->program_status = report->value;
     }
+}
+
+void template_on_launch(struct slot *slot)
+{
+    struct stat status;
+
+    if (slot->own && fstat(slot->husk.log, &status) == 0)
+        slot->own->log_inode = status.st_ino;
 }
 
 struct template *template_find(const struct launcher *launcher, uint64_t env_id)

@@ -36,6 +36,7 @@ struct template
     int program_status;
     bool serves_all; /* a runtime template: the ids of all functions are mapped in it */
     uint64_t secret[2];
+    uint64_t log_inode; /* of the pipe that the program was given as its output; 0 = not known */
     struct template_capture capture;
     int control;
     struct watch on_capture, on_image;
@@ -54,6 +55,8 @@ struct template
 struct template *template_find(const struct launcher *launcher, uint64_t env_id);
 /** At the START of an environment that is to become a template: draws its secret. NULL without memory. */
 struct template *template_new(struct slot *slot);
+/** Its program starts: notes what it is given. */
+void template_on_launch(struct slot *slot);
 /** CAPTURE; answered with CAPTURED. */
 void template_begin(struct slot *slot);
 /** No more clones. Returns true when the slot may be killed at once; else that happens when the family is

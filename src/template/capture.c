@@ -40,6 +40,7 @@ enum {
 
 struct result {
     int32_t done, intact;
+    uint32_t dead_sockets;
     char reason[TEMPLATE_REASON_BYTES];
 };
 
@@ -49,6 +50,7 @@ struct capture {
     struct template_data *data; /* owned */
     uint64_t code_at, data_at;  /* in the process; 0 = not mapped yet */
     unsigned uid;               /* as we see it */
+    uint32_t dead_sockets;
     int listener;
     bool jumped; /* the restorer runs: there is no way back */
 };
@@ -201,6 +203,21 @@ static int check_memory(struct capture *capture, struct err *err)
     return err->code ? -EBUSY : err_set(err, ERR_SYSTEM, 0, "the memory map is not understood");
 }
 
+static int list_descriptors(struct capture *capture, struct err *err)
+{
+    const struct descriptors_source source = {
+        .pid = capture->tracee.pid,
+        .api_port = capture->source->api_port,
+        .log_inode = capture->source->log_inode,
+        .function = capture->source->function,
+    };
+
+    /* Sockets are asked about where they are; and abstract names are apart from everybody else's there. */
+    if (setns(capture->source->netns, CLONE_NEWNET) < 0)
+        return err_set(err, ERR_SYSTEM, errno, "network namespace");
+    return descriptors_list(&source, capture->data, &capture->dead_sockets, err);
+}
+
 static int check(struct capture *capture, struct err *err)
 {
     pid_t pid = find_program(capture, err);
@@ -215,9 +232,7 @@ static int check(struct capture *capture, struct err *err)
         r = check_timers(capture, err);
     if (r == 0)
         r = check_memory(capture, err);
-    return r == 0 ? descriptors_list(pid, capture->source->api_port, capture->data->ops,
-                                     &capture->data->op_count, err)
-                  : r;
+    return r == 0 ? list_descriptors(capture, err) : r;
 }
 
 /* ------------------------------------------------------------------ putting the restorer in */
@@ -335,15 +350,12 @@ static int take_away(struct capture *capture)
 
 /* ------------------------------------------------------------------ the image */
 
-/* In the process's own network namespace, where abstract names are apart from everybody else's. */
 static int listen_for_restorer(struct capture *capture, struct err *err)
 {
     struct template_data *data = capture->data;
     struct sockaddr_un address = { .sun_family = AF_UNIX };
     unsigned char random[16];
 
-    if (setns(capture->source->netns, CLONE_NEWNET) < 0)
-        return err_set(err, ERR_SYSTEM, errno, "network namespace");
     if (getrandom(random, sizeof random, 0) != sizeof random)
         return err_set(err, ERR_SYSTEM, EIO, "random numbers");
     data->address_len = 1 + 2 * sizeof random; /* abstract: begins with NUL */
@@ -495,6 +507,7 @@ static _Noreturn void work(const struct template_source *source, int socket)
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     r = capture.data ? run(&capture, &control, &err) : err_set(&err, ERR_SYSTEM, ENOMEM, "capture");
     result.done = r == 0;
+    result.dead_sockets = capture.dead_sockets;
     result.intact = r < 0 && !capture.jumped && take_away(&capture) == 0;
     if (result.intact)
         tracee_release(&capture.tracee);
@@ -567,7 +580,8 @@ int template_capture_receive(struct template_capture *capture, struct template_c
     result.reason[sizeof result.reason - 1] = '\0';
     *ret_captured = (struct template_captured){ .done = result.done && control >= 0,
                                                 .intact = result.intact,
-                                                .control = control };
+                                                .control = control,
+                                                .dead_sockets = result.dead_sockets };
     memcpy(ret_captured->reason, result.reason, sizeof result.reason);
     template_capture_cancel(capture);
     return 1;

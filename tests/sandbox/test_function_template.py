@@ -143,3 +143,192 @@ def test_clones_of_a_function_after_its_init(launcher, compiled, program):
         for clone in clones:
             clone.kill()
     template.kill()
+
+
+# ---- what INIT leaves open -------------------------------------------------------------------------------------------
+
+HANDLER = """
+
+def handler(event, _context):
+    found = dict(globals())
+    exec(event["code"], found)
+    return found.get("result")
+"""
+
+
+class Probe(Template):
+    """A Python function whose INIT is given, and whose events are code that sets `result`."""
+
+    def __init__(self, launcher, init, **options):
+        arguments = managed(launcher, "python3")
+        code = launcher.add_code({"probe.py": (init + HANDLER).encode()})
+        super().__init__(launcher, code, **arguments, env=[*runtime_api.VARIABLES, "_HANDLER=probe.handler"], **options)
+
+
+def run(function, code):
+    return function.invoke({"code": code})
+
+
+@pytest.fixture
+def probe(launcher):
+    made = []
+
+    def make(init, **options):
+        made.append(Probe(launcher, init, **options))
+        return made[-1]
+
+    yield make
+    for template in made:
+        template.kill()
+
+
+CONNECTED = """
+import errno, os, select, socket, struct
+def connection(family, address):
+    listener = socket.socket(family)
+    listener.bind((address, 0))
+    listener.listen(4)
+    one = socket.create_connection(listener.getsockname()[:2])
+    other, _ = listener.accept()
+    listener.close()
+    return one, other
+"""
+
+
+def test_connections_are_closed_by_their_peer_in_clones(probe):
+    template = probe(CONNECTED + """
+tcp, tcp_peer = connection(socket.AF_INET, "127.0.0.1")
+six, six_peer = connection(socket.AF_INET6, "::1")
+local, local_peer = socket.socketpair()
+local_peer.close()
+tcp.setblocking(False)
+six.settimeout(None)
+six.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 7, 0))
+six.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+poll = select.epoll()
+poll.register(tcp, select.EPOLLIN | select.EPOLLRDHUP)
+poll.register(six, select.EPOLLIN | select.EPOLLET)
+connecting = socket.socket()
+connecting.setblocking(False)
+connecting.connect_ex(("198.51.100.1", 9))
+duplicate = os.dup(tcp.fileno())
+numbers = [s.fileno() for s in (tcp, six, local, connecting)]
+""")
+    refused, text = template.capture()
+    assert (refused, text) == (0, "6 sockets")
+    for _ in range(2):
+        clone = template.clone()
+        assert run(clone, "result = [s.fileno() for s in (tcp, six, local, connecting)] == numbers") is True
+        assert sorted(run(clone, "result = poll.poll(0)")) == sorted(
+            [[run(clone, "result = tcp.fileno()"), 0x2001], [run(clone, "result = six.fileno()"), 1]])
+        for name in ("tcp", "tcp_peer", "six", "six_peer", "local", "connecting"):
+            assert run(clone, f"result = list({name}.recv(10))") == [], name
+            if name.startswith("local"):
+                continue
+            for option in ("socket.IPPROTO_TCP, socket.TCP_NODELAY", "socket.SOL_SOCKET, socket.SO_KEEPALIVE"):
+                assert run(clone, f"{name}.setsockopt({option}, 1); result = {name}.getsockopt({option})") == 1, name
+        assert run(clone, "result = [tcp.getblocking(), six.family == socket.AF_INET6, connecting.getblocking()]") == [False, True, False]
+        assert run(clone, "result = list(struct.unpack('ll', six.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16)))") == [7, 0]
+        for name in ("tcp", "six", "local", "connecting"):
+            assert run(clone, f"""
+result = None
+for _ in range(20):
+    try:
+        {name}.send(b'x')
+        select.select([], [], [], 0.01)
+    except OSError as error:
+        result = error.errno
+        break
+""") in (32, 104), name
+        assert run(clone, "result = os.path.samefile(f'/proc/self/fd/{duplicate}', f'/proc/self/fd/{tcp.fileno()}')") is True
+        clone.kill()
+
+
+def test_pairs_of_sockets_within_the_process_stay_connected(probe):
+    template = probe("""
+import asyncio, socket
+loop = asyncio.new_event_loop()
+loop.run_until_complete(asyncio.sleep(0))
+one, other = socket.socketpair()
+packets, packets_peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+one.send(b"to other")
+other.send(b"to one")
+packets.send(b"whole")
+other.setblocking(False)
+""")
+    assert template.capture() == (0, "")
+    for _ in range(2):
+        clone = template.clone()
+        assert run(clone, "result = [one.recv(99).decode(), other.recv(99).decode(), packets_peer.recv(99).decode()]") == [
+            "to one", "to other", "whole"]
+        assert run(clone, "result = [one.getblocking(), other.getblocking()]") == [True, False]
+        assert run(clone, "one.send(b'x'); result = other.recv(9).decode()") == "x"
+        assert run(clone, """
+import threading
+async def work():
+    return await loop.run_in_executor(None, lambda: 7)
+result = loop.run_until_complete(work())
+""") == 7
+        clone.kill()
+
+
+def test_sockets_without_a_connection_are_made_anew(probe):
+    template = probe("""
+import socket
+fresh = socket.socket()
+fresh.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sender.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+receiver.bind(("127.0.0.1", 5353))
+client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+client.connect(("127.0.0.1", 5353))
+local = socket.socket(socket.AF_UNIX)
+""")
+    assert template.capture() == (0, "")
+    clone = template.clone()
+    assert run(clone, "client.send(b'statistics'); result = receiver.recv(99).decode()") == "statistics"
+    assert run(clone, "sender.sendto(b'more', ('127.0.0.1', 5353)); result = receiver.recv(99).decode()") == "more"
+    assert run(clone, "result = [fresh.getsockopt(1, socket.SO_REUSEADDR), sender.getsockopt(1, socket.SO_BROADCAST)]") == [1, 1]
+    assert run(clone, """
+fresh.bind(('127.0.0.1', 0))
+fresh.listen()
+again = socket.create_connection(fresh.getsockname())
+fresh.accept()[0].send(b'hello')
+result = again.recv(9).decode()
+""") == "hello"
+    clone.kill()
+
+
+REFUSED = {
+    "a socket that listens": "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen()",
+    "a socket with a name of its own": "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0))",
+    "one of a pair with much in it": "import socket; a, b = socket.socketpair(); a.send(b'x' * 100)",
+    "a pipe with much in it": "import os; r, w = os.pipe(); os.write(w, b'x' * 100)",
+    "a deleted file": "import tempfile; f = tempfile.TemporaryFile()",
+    "a locked file": "import fcntl; f = open('/tmp/lock', 'w'); fcntl.flock(f, fcntl.LOCK_EX)",
+    "nothing that can be opened again": "import os; f = os.open('/var/task', os.O_RDONLY)",
+    "child processes": "import subprocess; p = subprocess.Popen(['/bin/sleep', '1000'])",
+    "POSIX timer": """
+import ctypes
+libc = ctypes.CDLL(None)
+timer = ctypes.c_void_p()
+assert libc.syscall(222, 1, None, ctypes.byref(timer)) == 0
+""",
+    "interval timer": "import signal; signal.setitimer(signal.ITIMER_REAL, 1000)",
+    "a signal is pending": "import os, signal; signal.pthread_sigmask(0, [10]); os.kill(os.getpid(), 10)",
+    "shares writable memory": "import mmap; m = mmap.mmap(-1, 4096)",
+    "more than 64 threads": "import threading, time; [threading.Thread(target=time.sleep, args=(1000,), daemon=True).start() for _ in range(64)]",
+    "come to rest": "import threading\ndef spin():\n    while True: pass\nthreading.Thread(target=spin, daemon=True).start()",
+    "descriptor 1000": "import os; os.dup2(0, 1000)",
+    "signalfd": "import ctypes; fd = ctypes.CDLL(None).signalfd(-1, ctypes.byref(ctypes.c_ulong(1)), 0)",
+    "inotify": "import ctypes; fd = ctypes.CDLL(None).inotify_init()",
+}
+
+
+@pytest.mark.parametrize("reason", REFUSED)
+def test_what_is_refused_is_told_and_the_function_goes_on(probe, reason):
+    template = probe(REFUSED[reason] + "\n")
+    refused, text = template.capture()
+    assert refused == 1 and reason in text, text
+    assert run(template.function.restore(), "result = 'alive'") == "alive"
