@@ -47,7 +47,7 @@ struct listing {
     struct template_data *data;
     int pidfd;
     uint64_t api_inode; /* 0 = no such connection */
-    uint32_t paths_used, dead;
+    uint32_t dead;
     struct seen seen[TEMPLATE_MAX_OPS];
     size_t seen_count;
     struct end pipes[TEMPLATE_MAX_OPS];
@@ -134,12 +134,12 @@ static int add_tmp_file(struct listing *listing, const struct template_op *op, c
     struct template_op file = *op;
     size_t bytes = strlen(link) + 1;
 
-    if (bytes > sizeof listing->data->paths - listing->paths_used)
+    if (bytes > sizeof listing->data->paths - listing->data->paths_used)
         return refuse(op->fd, link, "one file too many in /tmp", err);
     file.type = TEMPLATE_OP_TMP;
-    file.b = listing->paths_used;
-    memcpy(listing->data->paths + listing->paths_used, link, bytes);
-    listing->paths_used += (uint32_t)bytes;
+    file.b = listing->data->paths_used;
+    memcpy(listing->data->paths + listing->data->paths_used, link, bytes);
+    listing->data->paths_used += (uint32_t)bytes;
     return add(listing, &file, err);
 }
 

@@ -157,6 +157,8 @@ struct template_data {
     uint32_t thread_count, op_count, range_count, filter_count;
     int32_t control;           /* the socket to the launcher */
     uint64_t process_limit[2]; /* RLIMIT_NPROC of a clone: soft, hard */
+    uint32_t paths_used;
+    uint32_t folder; /* the working directory, in paths */
     uint32_t address_len;
     char address[64];                                     /* abstract name of the launcher's socket */
     struct template_thread threads[TEMPLATE_MAX_THREADS]; /* the main thread first */

@@ -16,6 +16,7 @@ struct proc_status {
     unsigned uid, gid;
     unsigned seccomp;      /* mode */
     uint64_t capabilities; /* effective or permitted */
+    uint64_t anonymous_kb; /* of the process's own memory, also what lies in swap space */
     bool shadow_stack;
     char processors[128]; /* Cpus_allowed, "" when longer */
 };

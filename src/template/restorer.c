@@ -575,19 +575,6 @@ static void await_threads(struct template_data *data)
         wait_on(&data->ready, ready);
 }
 
-/* By itself: moved from outside it would wait until all processors have passed a grace period. */
-static void join_groups(struct template_data *data)
-{
-    for (uint32_t i = 0; i < data->request.join_count; i++) {
-        int fd = data->fds[TEMPLATE_FD_JOIN + i];
-        long n = CALL(write, fd, "0", 1, 0);
-
-        if (n != 1)
-            give_up(data, TEMPLATE_STEP_GROUP, n < 0 ? n : -EPROTO_, i);
-        (void)CALL(close, fd, 0, 0, 0);
-    }
-}
-
 /* Entering the slot's user namespace has filled it. Threads inherit it empty. */
 static void drop_bounding_set(struct template_data *data)
 {
@@ -605,7 +592,7 @@ static void become_user(struct template_data *data)
     if (result < 0)
         give_up(data, TEMPLATE_STEP_IDENTITY, result, 0);
     (void)CALL(setsid, 0, 0, 0, 0);
-    result = CALL(chdir, "/var/task", 0, 0, 0);
+    result = CALL(chdir, data->paths + data->folder, 0, 0, 0);
     if (result < 0)
         give_up(data, TEMPLATE_STEP_FOLDER, result, 0);
 }
@@ -624,6 +611,8 @@ static void make_descriptors(struct template_data *data)
     (void)CALL(close, data->fds[TEMPLATE_FD_API], 0, 0, 0);
     (void)CALL(close, data->fds[TEMPLATE_FD_LOG], 0, 0, 0);
     (void)CALL(close, data->fds[TEMPLATE_FD_SLOT], 0, 0, 0);
+    for (uint32_t i = 0; i < data->request.join_count; i++)
+        (void)CALL(close, data->fds[TEMPLATE_FD_JOIN + i], 0, 0, 0);
     (void)CALL(close, data->control, 0, 0, 0);
 }
 
@@ -645,7 +634,6 @@ static _Noreturn void run_clone(struct template_data *data)
 {
     int sync = data->fds[TEMPLATE_FD_SYNC];
 
-    join_groups(data);
     drop_bounding_set(data);
     become_user(data);
     make_descriptors(data);
@@ -685,14 +673,31 @@ static long fork_process(struct template_data *data, bool is_image)
     return CALL_SECRET(data, clone3, &args, sizeof args, 0);
 }
 
-/* Shares the image's memory, so that nothing is copied twice: enters the slot, and forks the clone from
- * there. */
+/* By itself: moved from outside it would wait until all processors have passed a grace period. Before the
+ * clone is there: the tables of its pages are charged to who forks. */
+static long join_groups(const struct template_data *data)
+{
+    for (uint32_t i = 0; i < data->request.join_count; i++) {
+        long n = CALL(write, data->fds[TEMPLATE_FD_JOIN + i], "0", 1, 0);
+
+        if (n != 1)
+            return n < 0 ? n : -EPROTO_;
+    }
+    return 0;
+}
+
+/* Shares the image's memory, so that nothing is copied twice: enters the slot and its control groups, and
+ * forks the clone from there. */
 __attribute__((noinline, used)) static void run_helper(struct template_data *data, long argument)
 {
-    long result = CALL_SECRET(data, setns, data->fds[TEMPLATE_FD_SLOT], data->request.ns_flags, 0);
+    long result = join_groups(data);
 
     (void)argument;
-    data->result_step = TEMPLATE_STEP_ENTER;
+    data->result_step = TEMPLATE_STEP_GROUP;
+    if (result == 0) {
+        data->result_step = TEMPLATE_STEP_ENTER;
+        result = CALL_SECRET(data, setns, data->fds[TEMPLATE_FD_SLOT], data->request.ns_flags, 0);
+    }
     if (result == 0) {
         data->result_step = TEMPLATE_STEP_CLONE;
         data->ready = data->gate = 0;
