@@ -330,13 +330,30 @@ void template_begin(struct slot *slot)
         refuse(template, "its init does not answer");
 }
 
+void template_on_measured(struct slot *slot, const char *why, unsigned entries)
+{
+    struct template *template = slot->own;
+
+    if (!template || template->state != TEMPLATE_ADOPTING)
+        return;
+    template->tmp_entries = entries;
+    if (why)
+        refuse(template, why);
+    else
+        capture(template);
+}
+
 void template_on_report(struct slot *slot, const struct control_report *report)
 {
     struct template *template = slot->own;
 
-    if (report->type == CONTROL_ADOPTED && template && template->state == TEMPLATE_ADOPTING)
-        capture(template);
-    else if (report->type == CONTROL_CHILD && template && template->state != TEMPLATE_ADOPTING)
+    if (report->type == CONTROL_ADOPTED && template && template->state == TEMPLATE_ADOPTING) {
+        if (template->serves_all)
+            capture(template);
+        else
+            volumes_measure(slot->launcher, slot);
+    }
+    if (report->type == CONTROL_CHILD && template && template->state != TEMPLATE_ADOPTING)
         on_child(template, (int32_t)report->kind, report->value);
     if (report->type != CONTROL_CHILD || report->kind != CONTROL_PROGRAM_PID)
         return;

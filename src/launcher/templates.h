@@ -34,7 +34,8 @@ struct template
     enum template_state state;
     bool program_ended; /* before it was a template, with this status of waitpid() */
     int program_status;
-    bool serves_all; /* a runtime template: the ids of all functions are mapped in it */
+    unsigned tmp_entries; /* that INIT has left in /tmp and clones get a copy of */
+    bool serves_all;      /* a runtime template: the ids of all functions are mapped in it */
     uint64_t secret[2];
     uint64_t log_inode; /* of the pipe that the program was given as its output; 0 = not known */
     struct template_capture capture;
@@ -65,6 +66,8 @@ bool template_retire(struct template *template);
 /** Its own slot's processes have ended, or the launcher ends. Frees it. */
 void template_drop(struct template *template);
 
+/** What lies in its /tmp; why: it cannot be copied, NULL = it can. */
+void template_on_measured(struct slot *slot, const char *why, unsigned entries);
 /** A report of the init of a template's own slot. */
 void template_on_report(struct slot *slot, const struct control_report *report);
 /** The slot's init holds: asks the image for the clone. */

@@ -332,3 +332,87 @@ def test_what_is_refused_is_told_and_the_function_goes_on(probe, reason):
     refused, text = template.capture()
     assert refused == 1 and reason in text, text
     assert run(template.function.restore(), "result = 'alive'") == "alive"
+
+
+def test_files_that_init_left_in_tmp_are_copied_for_every_clone(probe):
+    template = probe("""
+import os, time
+os.makedirs("/tmp/cache/deep", mode=0o750)
+open("/tmp/cache/deep/model", "wb").write(bytes(range(256)) * 4096)
+os.chmod("/tmp/cache/deep/model", 0o440)
+os.symlink("/etc/passwd", "/tmp/link")
+os.symlink("../../../../../etc", "/tmp/cache/up")
+reading = open("/tmp/cache/deep/model", "rb", buffering=0)
+reading.seek(257)
+writing = open("/tmp/log", "a+b", buffering=0)
+writing.write(b"from init\\n")
+changing = open("/tmp/data", "w+b", buffering=0)
+changing.write(b"0123456789")
+changing.seek(3)
+os.chdir("/tmp/cache")
+""")
+    assert template.capture() == (0, "")
+    clones = [template.clone() for _ in range(3)]
+    for at, clone in enumerate(clones):
+        assert run(clone, "result = sorted(os.listdir('/tmp')) + sorted(os.listdir('/tmp/cache'))") == ["cache", "data", "link", "log", "deep", "up"]
+        assert run(clone, "s = os.stat('/tmp/cache/deep/model'); result = [s.st_size, oct(s.st_mode), s.st_uid == os.getuid()]") == [
+            1 << 20, "0o100440", True]
+        assert run(clone, "result = [os.readlink('/tmp/link'), os.readlink('/tmp/cache/up')]") == ["/etc/passwd", "../../../../../etc"]
+        assert run(clone, "result = os.getcwd()") == "/tmp/cache"
+        assert run(clone, "result = list(reading.read(3))") == [1, 2, 3]
+        assert run(clone, f"writing.write(b'clone {at}\\n'); result = open('/tmp/log').read()") == f"from init\nclone {at}\n"
+        assert run(clone, f"changing.write(b'{at}'); result = open('/tmp/data').read()") == f"012{at}456789"
+        assert run(clone, "open('/tmp/new', 'w'); result = os.path.samefile('/tmp/log', f'/proc/self/fd/{writing.fileno()}')") is True
+    for clone in clones:
+        clone.kill()
+
+
+TMP_REFUSED = {
+    "pipe, socket or device": "import os; os.mkfifo('/tmp/pipe')",
+    "several names": "import os; open('/tmp/a', 'w'); os.link('/tmp/a', '/tmp/b')",
+    "more than 64 MiB": "open('/tmp/giant', 'w').truncate(200 << 30)",
+    "more than 1000 entries": "for i in range(1001): open(f'/tmp/{i}', 'w')",
+    "too deep": "import os; os.makedirs('/tmp/' + 'd/' * 40)",
+    "attributes of its own": "import os; open('/tmp/a', 'w'); os.setxattr('/tmp/a', 'user.x', b'y')",
+}
+
+
+@pytest.mark.parametrize("reason", TMP_REFUSED)
+def test_what_lies_in_tmp_and_cannot_be_copied_is_refused(probe, reason):
+    template = probe(TMP_REFUSED[reason] + "\n")
+    refused, text = template.capture()
+    assert refused == 1 and reason in text, text
+    assert run(template.function.restore(), "result = 'alive'") == "alive"
+
+
+# ---- limits ----------------------------------------------------------------------------------------------------------
+
+def test_a_clone_has_the_memory_of_its_function(launcher, probe):
+    template = probe("block = bytearray(50 << 20)\n", memory=256).captured()
+    clone = template.clone()
+    assert run(clone, "more = bytearray(100 << 20); result = len(more)") == 100 << 20
+    clone.client.answer("200 OK", b'{"code": "more = bytearray(400 << 20)"}', Lambda_Runtime_Aws_Request_Id="x", Lambda_Runtime_Deadline_Ms=1)
+    message = launcher.receive(clone.environment.env_id)
+    assert (message.type, message.kind, message.value, message.oom) == (driver.EXITED, 1, 9, 1)
+    clone.kill()
+    other = template.clone()
+    assert run(other, "result = len(block)") == 50 << 20
+    other.kill()
+
+
+def test_clones_pay_for_the_tables_of_their_pages(probe):
+    """Else those of many clones would fill up the template's memory, and the kernel would end it."""
+    template = probe("block = bytearray(200 << 20)\n", memory=512).captured()
+    clones = [template.clone() for _ in range(2)]
+    before = template.environment.memory()
+    clones += [template.clone() for _ in range(10)]
+    assert template.environment.memory() - before < 1 << 20
+    assert all(clone.environment.memory() > 300 << 10 for clone in clones)
+    for clone in clones:
+        clone.kill()
+
+
+def test_too_much_memory_is_refused(probe):
+    template = probe("block = bytearray(1100 << 20)\n", memory=2048)
+    refused, text = template.capture()
+    assert refused == 1 and "1024 are the most" in text, text
