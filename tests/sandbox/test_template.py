@@ -81,7 +81,7 @@ def test_clones_answer_each_with_its_own_state(launcher, code, template):
 
 
 SAME = ["Uid", "Gid", "Groups", "Umask", "SigIgn", "SigBlk", "SigCgt", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs",
-        "Seccomp", "Cpus_allowed"]
+        "Seccomp", "Seccomp_filters", "Cpus_allowed"]
 
 
 def test_a_clone_may_do_what_an_ordinary_environment_may(launcher, code, template):
