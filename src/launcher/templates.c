@@ -61,7 +61,7 @@ static void take_early_end(struct slot *slot)
     struct template *template = slot->family;
 
     for (size_t i = 0; template && i < TEMPLATE_EARLY; i++) {
-        if (template->early[i].pid == slot->clone.pid) {
+        if (template->early[i].pid == slot->clone.pid && slot->clone.number < template->early[i].requests) {
             int32_t status = template->early[i].status;
 
             template->early[i].pid = 0;
@@ -244,6 +244,7 @@ static void on_child(struct template *template, int32_t pid, int32_t status)
     }
     template->early[template->early_at].pid = pid;
     template->early[template->early_at].status = status;
+    template->early[template->early_at].requests = template->requests;
     template->early_at = (template->early_at + 1) % TEMPLATE_EARLY;
 }
 
@@ -487,21 +488,39 @@ void template_release_slot(struct slot *slot)
         slot_event(template->slot, SLOT_ON_KILL);
 }
 
-struct slot *template_take_slot(struct launcher *launcher)
+static struct slot *find_free(const struct launcher *launcher)
 {
     for (unsigned i = 0; i < launcher->slot_count; i++) {
         struct slot *slot = launcher->slots[i];
 
-        if (!slot->family || slot->state.life != SLOT_FREE || slot->given_away)
-            continue;
-        slot->given_away = true;
-        if (slot->state.husk == HUSK_NONE) {
-            slot_refile(slot);
+        if (slot->family && slot->state.life == SLOT_FREE && !slot->given_away)
             return slot;
-        }
-        slot_event(slot, SLOT_ON_HUSK_ENDING);
-        /* One that had no process yet is an ordinary one by now. */
-        return slot->family ? NULL : slot;
     }
     return NULL;
+}
+
+struct slot *template_take_slot(struct launcher *launcher)
+{
+    struct slot *slot = find_free(launcher);
+
+    if (!slot)
+        return NULL;
+    slot->given_away = true;
+    if (slot->state.husk == HUSK_NONE) {
+        slot_refile(slot);
+        return slot;
+    }
+    slot_event(slot, SLOT_ON_HUSK_ENDING);
+    /* One that had no process yet is an ordinary one by now. */
+    return slot->family ? NULL : slot;
+}
+
+void template_give_slots(struct launcher *launcher, unsigned wanted)
+{
+    unsigned coming = 0;
+
+    for (unsigned i = 0; i < launcher->slot_count; i++)
+        coming += launcher->slots[i]->given_away && launcher->slots[i]->state.life == SLOT_FREE;
+    for (; coming < wanted && find_free(launcher); coming++)
+        (void)template_take_slot(launcher);
 }

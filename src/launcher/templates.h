@@ -24,7 +24,7 @@
 
 enum template_state { TEMPLATE_ADOPTING, TEMPLATE_CAPTURING, TEMPLATE_READY, TEMPLATE_ENDED };
 
-enum { TEMPLATE_EARLY = 16 };
+enum { TEMPLATE_EARLY = 64 };
 
 struct template
 {
@@ -45,9 +45,11 @@ struct template
     unsigned slot_count;        /* of its family */
     struct list asked;          /* slot.clone.node */
     uint64_t requests, replies; /* so far: the image answers in order, also what nobody waits for any more */
-    /* Children whose end was told before the image had told their number. */
+    /* Children whose end was told before the image had told their number, and how many requests there were by
+     * then: numbers come again, but a clone asked for later is another child. */
     struct {
         int32_t pid, status;
+        uint64_t requests;
     } early[TEMPLATE_EARLY];
     unsigned early_at;
 };
@@ -82,3 +84,6 @@ void template_release_slot(struct slot *slot);
 /** Takes a free slot from some family when there is no other; NULL when there is none now: those that are
  * given_away come when their processes have ended. */
 struct slot *template_take_slot(struct launcher *launcher);
+/** Gives away free slots of families until so many are on their way; those without processes are ordinary
+ * ones at once. */
+void template_give_slots(struct launcher *launcher, unsigned wanted);
