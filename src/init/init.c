@@ -190,7 +190,7 @@ int main(void)
         r = sethostname(start->hostname, strnlen(start->hostname, sizeof start->hostname)) < 0 ? -errno : 0;
     }
     if (r == 0)
-        r = init_drop(start->uid, start->gid, &program, &step);
+        r = init_drop(start->uid, start->gid, &program, start->filter_count > 0, &step);
     if (r < 0)
         fail(&step, r);
     if (start->argc == 0) {

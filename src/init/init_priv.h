@@ -19,8 +19,10 @@ int init_build_root(struct init_step *step);
 int init_prepare(struct init_step *step);
 /** Attaches the mounts of a START at their places. */
 int init_attach(const struct control_start *start, const int *fds, struct init_step *step);
-/** Gives up every privilege, for good: identity, capabilities, the system call filter. */
-int init_drop(uint32_t uid, uint32_t gid, const struct sock_fprog *filter, struct init_step *step);
+/** Gives up every privilege, for good: identity, capabilities, the system call filter. is_template: the
+ * filter is the only one. */
+int init_drop(uint32_t uid, uint32_t gid, const struct sock_fprog *filter, bool is_template,
+              struct init_step *step);
 /** Starts the program. Returns its pid, or negative errno of what failed in the new process (chdir, execve).
  */
 int init_spawn(const char *const *argv, const char *const *env, int log, bool is_template);

@@ -138,6 +138,8 @@ void requests_done(struct launcher *launcher);
 void volumes_init(struct launcher *launcher);
 /** Gives the slot a volume when one is ready; else asks for one, and slot_event() comes later. */
 void volumes_take(struct launcher *launcher, struct slot *slot);
+/** Asks what lies in the volume of a template-to-be; template_on_measured() comes. */
+void volumes_measure(struct launcher *launcher, const struct slot *slot);
 void volumes_remount(struct launcher *launcher, const struct slot *slot);
 void volumes_release(struct launcher *launcher, struct slot *slot);
 void volumes_on_answer(struct launcher *launcher);

@@ -122,6 +122,12 @@ static void start(struct launcher *launcher, char *packet, struct wire_message *
 
 void requests_resume(struct launcher *launcher)
 {
+    unsigned waiting = 0;
+
+    list_each(at, &launcher->deferred) waiting++;
+    /* A slot of a family may have become free since. */
+    if (waiting > 0 && list_empty(&launcher->ready) && list_empty(&launcher->cold))
+        template_give_slots(launcher, waiting);
     while (!list_empty(&launcher->deferred) &&
            (!list_empty(&launcher->ready) || !list_empty(&launcher->cold) || !any_leaving(launcher))) {
         struct deferred *deferred = list_entry(launcher->deferred.next, struct deferred, node);

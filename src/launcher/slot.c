@@ -318,6 +318,7 @@ static int launch_husk(struct slot *slot, const struct husk_mounts *mounts)
     if (slot->own) {
         launch.filter = filter;
         launch.filter_count = seccomp_template(slot->own->secret, filter);
+        template_on_launch(slot);
     }
     return husk_launch(&slot->husk, &launch, &slot->why);
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -61,7 +62,7 @@ static void take_early_end(struct slot *slot)
     struct template *template = slot->family;
 
     for (size_t i = 0; template && i < TEMPLATE_EARLY; i++) {
-        if (template->early[i].pid == slot->clone.pid) {
+        if (template->early[i].pid == slot->clone.pid && slot->clone.number < template->early[i].requests) {
             int32_t status = template->early[i].status;
 
             template->early[i].pid = 0;
@@ -244,6 +245,7 @@ static void on_child(struct template *template, int32_t pid, int32_t status)
     }
     template->early[template->early_at].pid = pid;
     template->early[template->early_at].status = status;
+    template->early[template->early_at].requests = template->requests;
     template->early_at = (template->early_at + 1) % TEMPLATE_EARLY;
 }
 
@@ -266,6 +268,7 @@ static void on_capture(void *owner)
     struct template *template = owner;
     struct template_captured captured;
     int socket = template->capture.socket;
+    char text[32] = "";
 
     if (template->state != TEMPLATE_CAPTURING || socket < 0)
         return;
@@ -284,7 +287,9 @@ static void on_capture(void *owner)
         return;
     }
     template->state = TEMPLATE_READY;
-    tell(template, WIRE_CAPTURED, 0, "");
+    if (captured.dead_sockets > 0)
+        (void)snprintf(text, sizeof text, "%u sockets", captured.dead_sockets);
+    tell(template, WIRE_CAPTURED, 0, text);
 }
 
 static void capture(struct template *template)
@@ -297,6 +302,8 @@ static void capture(struct template *template)
         .filter_count = template->launcher->filter_count,
         .api_port = API_PORT,
         .processes_max = CONTROL_PROCESSES_MAX,
+        .log_inode = template->log_inode,
+        .function = !template->serves_all,
     };
     struct err err = { 0 };
 
@@ -326,13 +333,30 @@ void template_begin(struct slot *slot)
         refuse(template, "its init does not answer");
 }
 
+void template_on_measured(struct slot *slot, const char *why, unsigned entries)
+{
+    struct template *template = slot->own;
+
+    if (!template || template->state != TEMPLATE_ADOPTING)
+        return;
+    template->tmp_entries = entries;
+    if (why)
+        refuse(template, why);
+    else
+        capture(template);
+}
+
 void template_on_report(struct slot *slot, const struct control_report *report)
 {
     struct template *template = slot->own;
 
-    if (report->type == CONTROL_ADOPTED && template && template->state == TEMPLATE_ADOPTING)
-        capture(template);
-    else if (report->type == CONTROL_CHILD && template && template->state != TEMPLATE_ADOPTING)
+    if (report->type == CONTROL_ADOPTED && template && template->state == TEMPLATE_ADOPTING) {
+        if (template->serves_all)
+            capture(template);
+        else
+            volumes_measure(slot->launcher, slot);
+    }
+    if (report->type == CONTROL_CHILD && template && template->state != TEMPLATE_ADOPTING)
         on_child(template, (int32_t)report->kind, report->value);
     if (report->type != CONTROL_CHILD || report->kind != CONTROL_PROGRAM_PID)
         return;
@@ -344,6 +368,14 @@ void template_on_report(struct slot *slot, const struct control_report *report)
         template->program_ended = true;
         template->program_status = report->value;
     }
+}
+
+void template_on_launch(struct slot *slot)
+{
+    struct stat status;
+
+    if (slot->own && fstat(slot->husk.log, &status) == 0)
+        slot->own->log_inode = status.st_ino;
 }
 
 struct template *template_find(const struct launcher *launcher, uint64_t env_id)
@@ -458,21 +490,39 @@ void template_release_slot(struct slot *slot)
         slot_event(template->slot, SLOT_ON_KILL);
 }
 
-struct slot *template_take_slot(struct launcher *launcher)
+static struct slot *find_free(const struct launcher *launcher)
 {
     for (unsigned i = 0; i < launcher->slot_count; i++) {
         struct slot *slot = launcher->slots[i];
 
-        if (!slot->family || slot->state.life != SLOT_FREE || slot->given_away)
-            continue;
-        slot->given_away = true;
-        if (slot->state.husk == HUSK_NONE) {
-            slot_refile(slot);
+        if (slot->family && slot->state.life == SLOT_FREE && !slot->given_away)
             return slot;
-        }
-        slot_event(slot, SLOT_ON_HUSK_ENDING);
-        /* One that had no process yet is an ordinary one by now. */
-        return slot->family ? NULL : slot;
     }
     return NULL;
+}
+
+struct slot *template_take_slot(struct launcher *launcher)
+{
+    struct slot *slot = find_free(launcher);
+
+    if (!slot)
+        return NULL;
+    slot->given_away = true;
+    if (slot->state.husk == HUSK_NONE) {
+        slot_refile(slot);
+        return slot;
+    }
+    slot_event(slot, SLOT_ON_HUSK_ENDING);
+    /* One that had no process yet is an ordinary one by now. */
+    return slot->family ? NULL : slot;
+}
+
+void template_give_slots(struct launcher *launcher, unsigned wanted)
+{
+    unsigned coming = 0;
+
+    for (unsigned i = 0; i < launcher->slot_count; i++)
+        coming += launcher->slots[i]->given_away && launcher->slots[i]->state.life == SLOT_FREE;
+    for (; coming < wanted && find_free(launcher); coming++)
+        (void)template_take_slot(launcher);
 }

@@ -24,7 +24,7 @@
 
 enum template_state { TEMPLATE_ADOPTING, TEMPLATE_CAPTURING, TEMPLATE_READY, TEMPLATE_ENDED };
 
-enum { TEMPLATE_EARLY = 16 };
+enum { TEMPLATE_EARLY = 64 };
 
 struct template
 {
@@ -34,8 +34,10 @@ struct template
     enum template_state state;
     bool program_ended; /* before it was a template, with this status of waitpid() */
     int program_status;
-    bool serves_all; /* a runtime template: the ids of all functions are mapped in it */
+    unsigned tmp_entries; /* that INIT has left in /tmp and clones get a copy of */
+    bool serves_all;      /* a runtime template: the ids of all functions are mapped in it */
     uint64_t secret[2];
+    uint64_t log_inode; /* of the pipe that the program was given as its output; 0 = not known */
     struct template_capture capture;
     int control;
     struct watch on_capture, on_image;
@@ -43,9 +45,11 @@ struct template
     unsigned slot_count;        /* of its family */
     struct list asked;          /* slot.clone.node */
     uint64_t requests, replies; /* so far: the image answers in order, also what nobody waits for any more */
-    /* Children whose end was told before the image had told their number. */
+    /* Children whose end was told before the image had told their number, and how many requests there were by
+     * then: numbers come again, but a clone asked for later is another child. */
     struct {
         int32_t pid, status;
+        uint64_t requests;
     } early[TEMPLATE_EARLY];
     unsigned early_at;
 };
@@ -54,6 +58,8 @@ struct template
 struct template *template_find(const struct launcher *launcher, uint64_t env_id);
 /** At the START of an environment that is to become a template: draws its secret. NULL without memory. */
 struct template *template_new(struct slot *slot);
+/** Its program starts: notes what it is given. */
+void template_on_launch(struct slot *slot);
 /** CAPTURE; answered with CAPTURED. */
 void template_begin(struct slot *slot);
 /** No more clones. Returns true when the slot may be killed at once; else that happens when the family is
@@ -62,6 +68,8 @@ bool template_retire(struct template *template);
 /** Its own slot's processes have ended, or the launcher ends. Frees it. */
 void template_drop(struct template *template);
 
+/** What lies in its /tmp; why: it cannot be copied, NULL = it can. */
+void template_on_measured(struct slot *slot, const char *why, unsigned entries);
 /** A report of the init of a template's own slot. */
 void template_on_report(struct slot *slot, const struct control_report *report);
 /** The slot's init holds: asks the image for the clone. */
@@ -76,3 +84,6 @@ void template_release_slot(struct slot *slot);
 /** Takes a free slot from some family when there is no other; NULL when there is none now: those that are
  * given_away come when their processes have ended. */
 struct slot *template_take_slot(struct launcher *launcher);
+/** Gives away free slots of families until so many are on their way; those without processes are ordinary
+ * ones at once. */
+void template_give_slots(struct launcher *launcher, unsigned wanted);

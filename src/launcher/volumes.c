@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "launcher/launcher_priv.h"
+#include "launcher/templates.h"
 #include "sandbox/keeper.h"
 
 enum { USUAL_MB = 512, UNUSUAL_RESERVE = 2, MAX_ASKED = 4 };
@@ -17,9 +18,9 @@ struct ready_volume {
     int mount;
 };
 
-static void ask(struct launcher *launcher, enum keeper_request request, uint64_t id, unsigned mb)
+static void ask(struct launcher *launcher, enum keeper_request request, uint64_t id, uint64_t argument)
 {
-    int r = keeper_ask(launcher->keeper, request, id, mb);
+    int r = keeper_ask(launcher->keeper, request, id, argument);
     struct err err;
 
     if (r == 0)
@@ -71,6 +72,22 @@ static struct volume_size *add_size(struct launcher *launcher, unsigned mb)
     return size;
 }
 
+/* The volume and a mount of it are there; a clone's gets what the template's INIT has left in its own. */
+static void taken(struct launcher *launcher, struct slot *slot)
+{
+    const struct template *template = slot->clone.state == CLONE_HOLDING ? slot->family : NULL;
+
+    if (template && template->tmp_entries > 0)
+        ask(launcher, KEEPER_FILL, slot->volume_id, template->slot->volume_id);
+    else
+        slot->state.volume = true;
+}
+
+void volumes_measure(struct launcher *launcher, const struct slot *slot)
+{
+    ask(launcher, KEEPER_MEASURE, slot->volume_id, 0);
+}
+
 void volumes_take(struct launcher *launcher, struct slot *slot)
 {
     unsigned mb = slot->message.start.tmp_mb;
@@ -93,7 +110,7 @@ void volumes_take(struct launcher *launcher, struct slot *slot)
     slot->volume_id = ready->id;
     slot->volume_mount = ready->mount;
     free(ready);
-    slot->state.volume = true;
+    taken(launcher, slot);
 }
 
 void volumes_remount(struct launcher *launcher, const struct slot *slot)
@@ -168,7 +185,22 @@ static void on_slot_answer(struct slot *slot, const struct keeper_answer *answer
     if (slot->volume_mount >= 0)
         (void)close(slot->volume_mount);
     slot->volume_mount = answer->mount;
-    slot_event(slot, SLOT_ON_VOLUME);
+    if (answer->request == KEEPER_MAKE)
+        taken(slot->launcher, slot);
+    if (answer->request != KEEPER_MAKE || slot->state.volume)
+        slot_event(slot, SLOT_ON_VOLUME);
+}
+
+static void on_filled(struct slot *slot, const struct keeper_answer *answer)
+{
+    if (!answer->failed) {
+        slot_event(slot, SLOT_ON_VOLUME);
+        return;
+    }
+    (void)err_set(&slot->why, ERR_SYSTEM, 0, "%s", answer->text);
+    log_warn("slot %u: %s", slot->index, slot->why.text);
+    slot->failure = WIRE_FAIL_TEMPLATE;
+    slot_event(slot, SLOT_ON_FAILURE);
 }
 
 void volumes_on_answer(struct launcher *launcher)
@@ -183,6 +215,13 @@ void volumes_on_answer(struct launcher *launcher)
 
         if (size && answer.request == KEEPER_MAKE && size->asked > 0)
             size->asked--;
+        if (answer.request == KEEPER_MEASURE || answer.request == KEEPER_FILL) {
+            if (slot && answer.request == KEEPER_MEASURE)
+                template_on_measured(slot, answer.failed ? answer.text : NULL, answer.entries);
+            else if (slot)
+                on_filled(slot, &answer);
+            continue;
+        }
         if (slot) {
             on_slot_answer(slot, &answer);
             continue;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,12 +27,12 @@ struct keeper {
 
 struct request {
     uint32_t what, size_mb;
-    uint64_t volume_id;
+    uint64_t volume_id, from_id; /* from_id: to copy */
 };
 
 struct answer {
     struct request request;
-    uint32_t failed;
+    uint32_t failed, entries;
     char text[200];
 };
 
@@ -85,6 +86,19 @@ static int make(struct volume_source *source, struct list *all, const struct req
     return r;
 }
 
+static int fill(struct list *all, const struct kept *kept, uint64_t from_id, struct err *err)
+{
+    const struct kept *from = find(all, from_id);
+
+    return from ? volume_fill(kept->volume, from->volume, err)
+                : err_set(err, ERR_NOT_FOUND, 0, "the volume to copy is gone");
+}
+
+static bool ends_volume(uint32_t what)
+{
+    return what == KEEPER_RELEASE || what == KEEPER_DISCARD;
+}
+
 /* Fills the answer; ret_mount stays -1 when there is none. */
 static void serve(struct volume_source *source, struct list *all, struct answer *answer, int *ret_mount)
 {
@@ -101,8 +115,11 @@ static void serve(struct volume_source *source, struct list *all, struct answer 
     else if (answer->request.what == KEEPER_REMOUNT ||
              (answer->request.what == KEEPER_RELEASE && volume_untouched(kept->volume)))
         r = volume_mount(kept->volume, ret_mount, &err);
-    if (answer->request.what != KEEPER_MAKE && answer->request.what != KEEPER_REMOUNT && kept &&
-        *ret_mount < 0)
+    else if (answer->request.what == KEEPER_MEASURE)
+        r = volume_measure(kept->volume, &answer->entries, &err);
+    else if (answer->request.what == KEEPER_FILL)
+        r = fill(all, kept, answer->request.from_id, &err);
+    if (ends_volume(answer->request.what) && kept && *ret_mount < 0)
         forget(kept);
     answer->failed = r < 0;
     (void)snprintf(answer->text, sizeof answer->text, "%.199s", err.text);
@@ -237,9 +254,14 @@ pid_t keeper_pid(const struct keeper *keeper)
     return keeper->pid;
 }
 
-int keeper_ask(struct keeper *keeper, enum keeper_request request, uint64_t volume_id, unsigned size_mb)
+int keeper_ask(struct keeper *keeper, enum keeper_request request, uint64_t volume_id, uint64_t argument)
 {
-    struct request packet = { .what = (uint32_t)request, .size_mb = size_mb, .volume_id = volume_id };
+    struct request packet = { .what = (uint32_t)request, .volume_id = volume_id };
+
+    if (request == KEEPER_FILL)
+        packet.from_id = argument;
+    else
+        packet.size_mb = (uint32_t)argument;
 
     if (send(keeper->socket, &packet, sizeof packet, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
         return -errno;
@@ -267,6 +289,7 @@ int keeper_receive(struct keeper *keeper, struct keeper_answer *ret_answer)
     *ret_answer = (struct keeper_answer){ .request = (enum keeper_request)answer.request.what,
                                           .volume_id = answer.request.volume_id,
                                           .size_mb = answer.request.size_mb,
+                                          .entries = answer.entries,
                                           .mount = -1,
                                           .failed = answer.failed != 0 };
     (void)snprintf(ret_answer->text, sizeof ret_answer->text, "%.199s", answer.text);

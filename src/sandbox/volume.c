@@ -17,6 +17,7 @@
 
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "sandbox/tree.h"
 
 /* From linux/ext4.h, which is not installed: drop what is not yet on the disk. */
 #define EXT4_IOC_SHUTDOWN _IOR('X', 125, uint32_t)
@@ -366,6 +367,16 @@ bool volume_untouched(const struct volume *volume)
     return read_state(volume, &room, &changed) == 0 && room.f_bfree == volume->fresh.f_bfree &&
            room.f_ffree == volume->fresh.f_ffree && changed.tv_sec == volume->changed.tv_sec &&
            changed.tv_nsec == volume->changed.tv_nsec;
+}
+
+int volume_measure(const struct volume *volume, unsigned *ret_entries, struct err *err)
+{
+    return tree_measure(volume->root, ret_entries, err);
+}
+
+int volume_fill(struct volume *volume, const struct volume *from, struct err *err)
+{
+    return tree_copy(from->root, volume->root, err);
 }
 
 struct volume *volume_free(struct volume *volume)

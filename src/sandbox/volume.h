@@ -30,6 +30,10 @@ int volume_mount(struct volume *volume, int *ret_fd, struct err *err);
 /** Whether nothing was ever written, made or removed in it: then the next environment may have it as it is.
  */
 bool volume_untouched(const struct volume *volume);
+/** How many files and folders lie in it; refused when it may not be copied. See tree.h. */
+int volume_measure(const struct volume *volume, unsigned *ret_entries, struct err *err);
+/** Copies all of another one into one that is as good as new. */
+int volume_fill(struct volume *volume, const struct volume *from, struct err *err);
 /** Throws the contents away without writing them back. Accepts NULL; returns NULL. */
 struct volume *volume_free(struct volume *volume);
 

@@ -14,6 +14,7 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -35,11 +36,16 @@ enum {
     DATA_BYTES = (sizeof(struct template_data) + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES,
     IMAGE_MS = 3000,
     NS_LINK_BYTES = 64,
+    FOLDER_BYTES = 4096,
     ITIMERS = 3,
+    /* Copying the page tables takes 30 us for each MiB: here 30 ms, in which a clone of a smaller one has
+     * answered long ago, and in which no other clone of the same template can be made. */
+    MEMORY_MAX_MB = 1024,
 };
 
 struct result {
     int32_t done, intact;
+    uint32_t dead_sockets;
     char reason[TEMPLATE_REASON_BYTES];
 };
 
@@ -49,6 +55,7 @@ struct capture {
     struct template_data *data; /* owned */
     uint64_t code_at, data_at;  /* in the process; 0 = not mapped yet */
     unsigned uid;               /* as we see it */
+    uint32_t dead_sockets;
     int listener;
     bool jumped; /* the restorer runs: there is no way back */
 };
@@ -116,6 +123,13 @@ static int check_thread(struct capture *capture, size_t at, const struct proc_st
     return 0;
 }
 
+/* New threads have what the one that makes them has. */
+static bool same_priority(pid_t one, pid_t other)
+{
+    return sched_getscheduler(one) == sched_getscheduler(other) &&
+           getpriority(PRIO_PROCESS, (id_t)one) == getpriority(PRIO_PROCESS, (id_t)other);
+}
+
 static int check_threads(struct capture *capture, struct err *err)
 {
     struct proc_status first = { 0 };
@@ -130,11 +144,16 @@ static int check_threads(struct capture *capture, struct err *err)
             return err_set(err, ERR_SYSTEM, errno, "status of a thread");
         if (i == 0)
             first = status;
+        if (!same_priority(capture->tracee.pid, capture->tracee.threads[i].tid))
+            return err_set(err, ERR_CONFLICT, 0, "its threads differ in priority");
         r = check_thread(capture, i, &status, &first, err);
         if (r < 0)
             return r;
     }
     capture->uid = first.uid;
+    if (first.anonymous_kb > MEMORY_MAX_MB * UINT64_C(1024))
+        return err_set(err, ERR_LIMIT, 0, "it has %llu MiB of memory; %d are the most for copies",
+                       (unsigned long long)(first.anonymous_kb / 1024), MEMORY_MAX_MB);
     return 0;
 }
 
@@ -201,6 +220,40 @@ static int check_memory(struct capture *capture, struct err *err)
     return err->code ? -EBUSY : err_set(err, ERR_SYSTEM, 0, "the memory map is not understood");
 }
 
+/* Where the clones begin. */
+static int find_folder(struct capture *capture, struct err *err)
+{
+    struct template_data *data = capture->data;
+    char link[64];
+    struct stat status;
+    ssize_t n;
+
+    (void)snprintf(link, sizeof link, "/proc/%d/cwd", (int)capture->tracee.pid);
+    n = readlink(link, data->paths, FOLDER_BYTES);
+    if (n < 0 || stat(link, &status) < 0)
+        return err_set(err, ERR_SYSTEM, errno, "working directory");
+    if (n == FOLDER_BYTES || status.st_nlink == 0 || data->paths[0] != '/')
+        return err_set(err, ERR_CONFLICT, 0, "its working directory is one that clones do not have");
+    data->paths[n] = '\0';
+    data->paths_used = (uint32_t)n + 1;
+    return 0;
+}
+
+static int list_descriptors(struct capture *capture, struct err *err)
+{
+    const struct descriptors_source source = {
+        .pid = capture->tracee.pid,
+        .api_port = capture->source->api_port,
+        .log_inode = capture->source->log_inode,
+        .function = capture->source->function,
+    };
+
+    /* Sockets are asked about where they are; and abstract names are apart from everybody else's there. */
+    if (setns(capture->source->netns, CLONE_NEWNET) < 0)
+        return err_set(err, ERR_SYSTEM, errno, "network namespace");
+    return descriptors_list(&source, capture->data, &capture->dead_sockets, err);
+}
+
 static int check(struct capture *capture, struct err *err)
 {
     pid_t pid = find_program(capture, err);
@@ -215,9 +268,9 @@ static int check(struct capture *capture, struct err *err)
         r = check_timers(capture, err);
     if (r == 0)
         r = check_memory(capture, err);
-    return r == 0 ? descriptors_list(pid, capture->source->api_port, capture->data->ops,
-                                     &capture->data->op_count, err)
-                  : r;
+    if (r == 0)
+        r = find_folder(capture, err);
+    return r == 0 ? list_descriptors(capture, err) : r;
 }
 
 /* ------------------------------------------------------------------ putting the restorer in */
@@ -263,6 +316,21 @@ static int check_itimers(struct capture *capture, struct err *err)
     return 0;
 }
 
+/* Where the kernel itself will write in a clone while it still has rights; the function has chosen it. */
+static bool touches_restorer(const struct capture *capture, uint64_t at, uint64_t len)
+{
+    return at < capture->data_at + DATA_BYTES && (at >= capture->code_at || capture->code_at - at < len);
+}
+
+static int check_addresses(const struct capture *capture, const struct template_thread *thread,
+                           struct err *err)
+{
+    if (touches_restorer(capture, thread->clear_tid, sizeof(uint64_t)) ||
+        touches_restorer(capture, thread->rseq, thread->rseq_len))
+        return err_set(err, ERR_CONFLICT, 0, "a thread has registered memory that is not its own");
+    return 0;
+}
+
 static int save_threads(struct capture *capture, struct err *err)
 {
     struct template_data *data = capture->data;
@@ -277,8 +345,21 @@ static int save_threads(struct capture *capture, struct err *err)
         r = tracee_save(&capture->tracee, i, capture->data_at, frame_at, &data->threads[i], data->frames[i],
                         err);
         data->threads[i].tid = tid;
+        if (r == 0)
+            r = check_addresses(capture, &data->threads[i], err);
     }
     return r;
+}
+
+/* Of a timer that has ended since its process was looked at. */
+static int check_pending(const struct capture *capture, struct err *err)
+{
+    AUTO_FREE char *text = proc_read(STATUS_MAX_BYTES, "/proc/%d/status", (int)capture->tracee.pid);
+    struct proc_status status;
+
+    if (!text || !proc_parse_status(text, &status))
+        return err_set(err, ERR_SYSTEM, errno, "status of a thread");
+    return status.pending ? err_set(err, ERR_CONFLICT, 0, "a signal is pending") : 0;
 }
 
 static int write_restorer(struct capture *capture, struct err *err)
@@ -307,15 +388,12 @@ static int take_away(struct capture *capture)
 
 /* ------------------------------------------------------------------ the image */
 
-/* In the process's own network namespace, where abstract names are apart from everybody else's. */
 static int listen_for_restorer(struct capture *capture, struct err *err)
 {
     struct template_data *data = capture->data;
     struct sockaddr_un address = { .sun_family = AF_UNIX };
     unsigned char random[16];
 
-    if (setns(capture->source->netns, CLONE_NEWNET) < 0)
-        return err_set(err, ERR_SYSTEM, errno, "network namespace");
     if (getrandom(random, sizeof random, 0) != sizeof random)
         return err_set(err, ERR_SYSTEM, EIO, "random numbers");
     data->address_len = 1 + 2 * sizeof random; /* abstract: begins with NUL */
@@ -419,6 +497,8 @@ static int run(struct capture *capture, int *ret_control, struct err *err)
     if (r == 0)
         r = check_itimers(capture, err);
     if (r == 0)
+        r = check_pending(capture, err);
+    if (r == 0)
         r = save_threads(capture, err);
     if (r == 0) {
         lift_process_limit(capture);
@@ -466,6 +546,7 @@ static _Noreturn void work(const struct template_source *source, int socket)
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     r = capture.data ? run(&capture, &control, &err) : err_set(&err, ERR_SYSTEM, ENOMEM, "capture");
     result.done = r == 0;
+    result.dead_sockets = capture.dead_sockets;
     result.intact = r < 0 && !capture.jumped && take_away(&capture) == 0;
     if (result.intact)
         tracee_release(&capture.tracee);
@@ -538,7 +619,8 @@ int template_capture_receive(struct template_capture *capture, struct template_c
     result.reason[sizeof result.reason - 1] = '\0';
     *ret_captured = (struct template_captured){ .done = result.done && control >= 0,
                                                 .intact = result.intact,
-                                                .control = control };
+                                                .control = control,
+                                                .dead_sockets = result.dead_sockets };
     memcpy(ret_captured->reason, result.reason, sizeof result.reason);
     template_capture_cancel(capture);
     return 1;

@@ -25,6 +25,8 @@ struct template_source {
     size_t filter_count;
     unsigned api_port;
     unsigned processes_max; /* RLIMIT_NPROC of a clone */
+    uint64_t log_inode; /* of the pipe that the program was given as its output */
+    bool function;      /* a function's own INIT is in it */
 };
 
 enum { TEMPLATE_REASON_BYTES = 360 };
@@ -36,9 +38,10 @@ struct template_capture {
 #define TEMPLATE_CAPTURE_INIT ((struct template_capture){ 0, -1 })
 
 struct template_captured {
-    bool done;   /* else reason says why not */
-    bool intact; /* the process goes on as if nothing had been */
-    int control; /* socket to the image, for the caller to close; -1 when not done */
+    bool done;             /* else reason says why not */
+    bool intact;           /* the process goes on as if nothing had been */
+    int control;           /* socket to the image, for the caller to close; -1 when not done */
+    unsigned dead_sockets; /* connections that clones find closed by their peer */
     char reason[TEMPLATE_REASON_BYTES];
 };
 

@@ -3,12 +3,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
+#include <linux/kcmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -16,8 +18,9 @@
 #include "base/err.h"
 #include "template/proc.h"
 #include "template/proc_file.h"
+#include "template/sockets.h"
 
-enum { FDINFO_MAX_BYTES = 64 * 1024, TCP_MAX_BYTES = 1 << 20, LINK_BYTES = 256, MEMORY_MAJOR = 1 };
+enum { FDINFO_MAX_BYTES = 64 * 1024, TCP_MAX_BYTES = 1 << 20, LINK_BYTES = 4096, MEMORY_MAJOR = 1 };
 
 struct end {
     int fd;
@@ -26,13 +29,33 @@ struct end {
     bool taken;
 };
 
+/* Of an AF_UNIX socket, which may be one of a pair. */
+struct local {
+    struct template_op op; /* what it is by itself */
+    uint64_t inode, peer;
+    bool taken;
+};
+
+struct seen {
+    int fd;
+    dev_t device;
+    ino_t inode;
+};
+
 struct listing {
-    pid_t pid;
-    struct template_op *ops;
-    uint32_t *count;
+    const struct descriptors_source *source;
+    struct template_data *data;
+    int pidfd;
     uint64_t api_inode; /* 0 = no such connection */
+    uint32_t dead;
+    struct seen seen[TEMPLATE_MAX_OPS];
+    size_t seen_count;
     struct end pipes[TEMPLATE_MAX_OPS];
     size_t pipe_count;
+    struct local locals[TEMPLATE_MAX_OPS];
+    size_t local_count;
+    struct template_op duplicates[TEMPLATE_MAX_OPS];
+    size_t duplicate_count;
     struct template_op watches[TEMPLATE_MAX_OPS];
     uint64_t watch_inodes[TEMPLATE_MAX_OPS];
     size_t watch_count;
@@ -40,9 +63,9 @@ struct listing {
 
 static int add(struct listing *listing, const struct template_op *op, struct err *err)
 {
-    if (*listing->count == TEMPLATE_MAX_OPS)
+    if (listing->data->op_count == TEMPLATE_MAX_OPS)
         return err_set(err, ERR_LIMIT, 0, "it has more than %d descriptors", TEMPLATE_MAX_OPS);
-    listing->ops[(*listing->count)++] = *op;
+    listing->data->ops[listing->data->op_count++] = *op;
     return 0;
 }
 
@@ -71,10 +94,18 @@ static int add_epoll(struct listing *listing, const struct template_op *op, cons
     return add(listing, op, err);
 }
 
+/* The log may have been duplicated, and standard output may be something else by now. */
+static bool is_log(const struct listing *listing, const struct template_op *op, uint64_t inode)
+{
+    if (listing->source->log_inode == 0)
+        return op->fd == 1 || op->fd == 2;
+    return inode == listing->source->log_inode && (op->flags & O_ACCMODE) == O_WRONLY;
+}
+
 static int add_pipe(struct listing *listing, const struct template_op *op, uint64_t inode, const char *link,
                     struct err *err)
 {
-    if (op->fd == 1 || op->fd == 2) {
+    if (is_log(listing, op, inode)) {
         struct template_op log = *op;
 
         log.type = TEMPLATE_OP_LOG;
@@ -96,26 +127,162 @@ static bool is_plain_device(const struct stat *status)
             number == 9); /* null zero full random urandom */
 }
 
+/* A copy of it will be in the clone's own /tmp. */
+static int add_tmp_file(struct listing *listing, const struct template_op *op, const char *link,
+                        struct err *err)
+{
+    struct template_op file = *op;
+    size_t bytes = strlen(link) + 1;
+
+    if (bytes > sizeof listing->data->paths - listing->data->paths_used)
+        return refuse(op->fd, link, "one file too many in /tmp", err);
+    file.type = TEMPLATE_OP_TMP;
+    file.b = listing->data->paths_used;
+    memcpy(listing->data->paths + listing->data->paths_used, link, bytes);
+    listing->data->paths_used += (uint32_t)bytes;
+    return add(listing, &file, err);
+}
+
 static int add_file(struct listing *listing, const struct template_op *op, const struct proc_fdinfo *info,
                     const struct stat *status, const char *link, struct err *err)
 {
     struct template_op file = *op;
+    bool in_tmp = strncmp(link, "/tmp/", 5) == 0;
 
     if (is_plain_device(status))
         return 0;
     /* A folder would show a clone the template's mounts. */
     if (!S_ISREG(status->st_mode) || (op->flags & (uint32_t)O_PATH) || strncmp(link, "/proc/", 6) == 0)
         return refuse(op->fd, link, "nothing that can be opened again", err);
-    if ((op->flags & O_ACCMODE) != O_RDONLY)
-        return refuse(op->fd, link, "a file open for writing", err);
-    if (status->st_nlink == 0 || link[0] != '/' || strncmp(link, "/tmp/", 5) == 0 ||
-        strncmp(link, "/memfd:", 7) == 0)
+    if (status->st_nlink == 0)
+        return refuse(op->fd, link, "a deleted file", err);
+    if (link[0] != '/' || strncmp(link, "/memfd:", 7) == 0 || (in_tmp && !listing->source->function))
         return refuse(op->fd, link, "a file that clones do not have", err);
     if (info->locked)
         return refuse(op->fd, link, "a locked file", err);
-    file.type = TEMPLATE_OP_FILE;
     file.a = info->position;
+    if (in_tmp)
+        return add_tmp_file(listing, &file, link, err);
+    if ((op->flags & O_ACCMODE) != O_RDONLY)
+        return refuse(op->fd, link, "a file open for writing", err);
+    file.type = TEMPLATE_OP_FILE;
     return add(listing, &file, err);
+}
+
+/* ------------------------------------------------------------------ sockets */
+
+static int add_local(struct listing *listing, const struct template_op *op, uint64_t inode, const char *link,
+                     struct err *err)
+{
+    struct local *local = &listing->locals[listing->local_count];
+    int r;
+
+    if (listing->local_count == TEMPLATE_MAX_OPS)
+        return refuse(op->fd, link, "one socket too many", err);
+    *local = (struct local){ .op = *op, .inode = inode };
+    r = socket_find_peer(inode, &local->peer);
+    if (r < 0)
+        return err_set(err, ERR_SYSTEM, -r,
+                       "descriptor %d: the other end of a socket (the kernel needs CONFIG_UNIX_DIAG)",
+                       op->fd);
+    listing->local_count++;
+    return 0;
+}
+
+static int add_socket(struct listing *listing, struct template_op *op, uint64_t inode, const char *link,
+                      struct err *err)
+{
+    const char *why;
+
+    if (inode == listing->api_inode) {
+        op->type = TEMPLATE_OP_API;
+        return add(listing, op, err);
+    }
+    if (!listing->source->function)
+        return refuse(op->fd, link, "a socket", err);
+
+    AUTO_FD int socket = (int)syscall(SYS_pidfd_getfd, listing->pidfd, op->fd, 0);
+
+    if (socket < 0)
+        return err_set(err, ERR_SYSTEM, errno, "descriptor %d", op->fd);
+    why = socket_describe(socket, op);
+    if (why)
+        return refuse(op->fd, link, why, err);
+    if (TEMPLATE_SOCKET_FAMILY(op->socket) == AF_UNIX)
+        return add_local(listing, op, inode, link, err);
+    listing->dead += op->type == TEMPLATE_OP_DEAD;
+    return add(listing, op, err);
+}
+
+/* What waits in a socket of a pair, into content. */
+static int copy_waiting(const struct listing *listing, int fd, uint8_t content[TEMPLATE_PAIR_BYTES],
+                        uint64_t *ret_len, struct err *err)
+{
+    AUTO_FD int socket = (int)syscall(SYS_pidfd_getfd, listing->pidfd, fd, 0);
+    int n = socket < 0 ? -errno : socket_peek(socket, content, TEMPLATE_PAIR_BYTES);
+
+    if (n < 0)
+        return refuse(fd, "socket", "one of a pair with much in it", err);
+    *ret_len = (uint64_t)n;
+    return 0;
+}
+
+static int add_pair(struct listing *listing, const struct local *one, const struct local *other,
+                    struct err *err)
+{
+    struct template_op op = { .type = TEMPLATE_OP_PAIR,
+                              .fd = one->op.fd,
+                              .other = other->op.fd,
+                              .flags = one->op.flags,
+                              .other_flags = other->op.flags,
+                              .socket = one->op.socket };
+    int r = copy_waiting(listing, op.fd, op.content, &op.a, err);
+
+    if (r == 0)
+        r = copy_waiting(listing, op.other, op.content + TEMPLATE_PAIR_BYTES, &op.b, err);
+    return r < 0 ? r : add(listing, &op, err);
+}
+
+/* Those whose peer is one of the process's own stay connected. */
+static int pair_locals(struct listing *listing, struct err *err)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < listing->local_count; i++) {
+        struct local *one = &listing->locals[i], *other = NULL;
+
+        for (size_t k = i + 1; !one->taken && k < listing->local_count; k++) {
+            if (listing->locals[k].inode == one->peer && listing->locals[k].peer == one->inode)
+                other = &listing->locals[k];
+        }
+        if (one->taken)
+            continue;
+        if (other) {
+            other->taken = true;
+            r = add_pair(listing, one, other, err);
+            continue;
+        }
+        listing->dead += one->op.type == TEMPLATE_OP_DEAD;
+        r = add(listing, &one->op, err);
+    }
+    return r;
+}
+
+/* ------------------------------------------------------------------ one of them */
+
+/* Several descriptors may be one open file, with one position and one set of flags. */
+static int find_original(const struct listing *listing, int fd, const struct stat *status)
+{
+    pid_t pid = listing->source->pid;
+
+    for (size_t i = 0; i < listing->seen_count; i++) {
+        const struct seen *seen = &listing->seen[i];
+
+        if (seen->device == status->st_dev && seen->inode == status->st_ino &&
+            syscall(SYS_kcmp, pid, pid, KCMP_FILE, seen->fd, fd) == 0)
+            return seen->fd;
+    }
+    return -1;
 }
 
 static int add_one(struct listing *listing, int fd, const char *link, const struct proc_fdinfo *info,
@@ -126,12 +293,8 @@ static int add_one(struct listing *listing, int fd, const char *link, const stru
 
     if (inode)
         return add_pipe(listing, &op, inode, link, err);
-    if (proc_link_inode(link, "socket")) {
-        if (!listing->api_inode || proc_link_inode(link, "socket") != listing->api_inode)
-            return refuse(fd, link, "a socket", err);
-        op.type = TEMPLATE_OP_API;
-        return add(listing, &op, err);
-    }
+    if ((inode = proc_link_inode(link, "socket")) != 0)
+        return add_socket(listing, &op, inode, link, err);
     switch (proc_fd_kind(link)) {
     case PROC_FD_EPOLL:
         op.type = TEMPLATE_OP_EPOLL;
@@ -154,20 +317,33 @@ static int add_one(struct listing *listing, int fd, const char *link, const stru
 static int read_one(struct listing *listing, int fd, struct err *err)
 {
     AUTO_FREE struct proc_fdinfo *info = malloc(sizeof *info);
-    AUTO_FREE char *text = proc_read(FDINFO_MAX_BYTES, "/proc/%d/fdinfo/%d", (int)listing->pid, fd);
+    AUTO_FREE char *text = proc_read(FDINFO_MAX_BYTES, "/proc/%d/fdinfo/%d", (int)listing->source->pid, fd);
     char path[64], link[LINK_BYTES];
     struct stat status;
+    int original;
     ssize_t n;
 
-    (void)snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)listing->pid, fd);
-    n = readlink(path, link, sizeof link - 1);
+    (void)snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)listing->source->pid, fd);
+    n = readlink(path, link, sizeof link);
     if (n < 0 || !text || !info || stat(path, &status) < 0)
         return err_set(err, ERR_SYSTEM, errno, "descriptor %d", fd);
+    if (n == sizeof link)
+        return err_set(err, ERR_CONFLICT, 0, "descriptor %d has a path that is too long", fd);
     link[n] = '\0';
     if (fd >= TEMPLATE_FD_FLOOR)
         return refuse(fd, link, "one of a number that the restorer needs", err);
     if (!proc_parse_fdinfo(text, info))
         return refuse(fd, link, "of a kind that is not known", err);
+    if (listing->seen_count == TEMPLATE_MAX_OPS)
+        return err_set(err, ERR_LIMIT, 0, "it has more than %d descriptors", TEMPLATE_MAX_OPS);
+    original = find_original(listing, fd, &status);
+    if (original >= 0) {
+        listing->duplicates[listing->duplicate_count++] = (struct template_op){
+            .type = TEMPLATE_OP_DUP, .fd = fd, .other = original, .flags = info->flags
+        };
+        return 0;
+    }
+    listing->seen[listing->seen_count++] = (struct seen){ fd, status.st_dev, status.st_ino };
     return add_one(listing, fd, link, info, &status, err);
 }
 
@@ -179,7 +355,7 @@ static int copy_content(struct listing *listing, struct template_op *op, struct 
     int waiting = 0, copy[2];
     ssize_t n;
 
-    (void)snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)listing->pid, op->fd);
+    (void)snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)listing->source->pid, op->fd);
     AUTO_FD int pipe_fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 
     if (pipe_fd < 0 || ioctl(pipe_fd, FIONREAD, &waiting) < 0)
@@ -245,11 +421,21 @@ static int add_watches(struct listing *listing, struct err *err)
         char path[64];
         struct stat status;
 
-        (void)snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)listing->pid, listing->watches[i].other);
+        (void)snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)listing->source->pid,
+                       listing->watches[i].other);
         if (stat(path, &status) < 0 || status.st_ino != listing->watch_inodes[i])
             return refuse(listing->watches[i].fd, "epoll", "an epoll that watches a closed descriptor", err);
         r = add(listing, &listing->watches[i], err);
     }
+    return r;
+}
+
+static int add_duplicates(struct listing *listing, struct err *err)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < listing->duplicate_count; i++)
+        r = add(listing, &listing->duplicates[i], err);
     return r;
 }
 
@@ -260,7 +446,7 @@ static int list_all(struct listing *listing, struct err *err)
     DIR *folder;
     int r = 0;
 
-    (void)snprintf(path, sizeof path, "/proc/%d/fd", (int)listing->pid);
+    (void)snprintf(path, sizeof path, "/proc/%d/fd", (int)listing->source->pid);
     folder = opendir(path);
     if (!folder)
         return err_set(err, ERR_SYSTEM, errno, "%s", path);
@@ -272,23 +458,29 @@ static int list_all(struct listing *listing, struct err *err)
     return r;
 }
 
-int descriptors_list(pid_t pid, unsigned api_port, struct template_op ops[TEMPLATE_MAX_OPS], uint32_t *count,
+int descriptors_list(const struct descriptors_source *source, struct template_data *data, uint32_t *ret_dead,
                      struct err *err)
 {
     AUTO_FREE struct listing *listing = calloc(1, sizeof *listing);
-    AUTO_FREE char *tcp = proc_read(TCP_MAX_BYTES, "/proc/%d/net/tcp", (int)pid);
+    AUTO_FREE char *tcp = proc_read(TCP_MAX_BYTES, "/proc/%d/net/tcp", (int)source->pid);
+    AUTO_FD int pidfd = (int)syscall(SYS_pidfd_open, source->pid, 0);
     int r;
 
-    if (!listing || !tcp)
+    if (!listing || !tcp || pidfd < 0)
         return err_set(err, ERR_SYSTEM, errno, "connections");
-    listing->pid = pid;
-    listing->ops = ops;
-    listing->count = count;
-    listing->api_inode = proc_find_connection(tcp, api_port);
+    listing->source = source;
+    listing->data = data;
+    listing->pidfd = pidfd;
+    listing->api_inode = proc_find_connection(tcp, source->api_port);
     if (!listing->api_inode)
         return err_set(err, ERR_CONFLICT, 0, "it has not exactly one connection to the Runtime API");
     r = list_all(listing, err);
     if (r == 0)
         r = pair_pipes(listing, err);
+    if (r == 0)
+        r = pair_locals(listing, err);
+    if (r == 0)
+        r = add_duplicates(listing, err);
+    *ret_dead = listing->dead;
     return r < 0 ? r : add_watches(listing, err);
 }

@@ -20,12 +20,14 @@
 #include <stdint.h>
 
 enum {
-    TEMPLATE_FORMAT = 1,
+    TEMPLATE_FORMAT = 2,
     TEMPLATE_MAX_THREADS = 64,
     TEMPLATE_MAX_OPS = 512,
     TEMPLATE_MAX_RANGES = 8192,
     TEMPLATE_MAX_FILTER = 1024,
     TEMPLATE_PIPE_BYTES = 64,
+    TEMPLATE_PAIR_BYTES = TEMPLATE_PIPE_BYTES / 2,
+    TEMPLATE_PATH_BYTES = 32768, /* of all files in /tmp together */
     TEMPLATE_MAX_JOINS = 4,
     TEMPLATE_FRAME_BYTES =
         1024, /* struct rt_sigframe of the kernel without siginfo, then 512 bytes of FXSAVE */
@@ -44,14 +46,45 @@ enum template_op_type {
     TEMPLATE_OP_TIMERFD,   /* a: clock, times: interval and value as in struct itimerspec */
     TEMPLATE_OP_FILE,      /* a: offset */
     TEMPLATE_OP_API,       /* the connection to the Runtime API */
-    TEMPLATE_OP_LOG,       /* standard output or error */
+    TEMPLATE_OP_LOG,       /* the log: standard output or error */
+    TEMPLATE_OP_TMP,       /* a file of the clone's own /tmp; a: offset, b: where its path is in paths */
+    TEMPLATE_OP_DUP,       /* other: whose duplicate it is */
+    TEMPLATE_OP_SOCKET,    /* one without a peer; socket, a: enum template_socket_option bits, b: enum
+                              template_socket_address, times: for reading and for writing, content: address */
+    TEMPLATE_OP_DEAD,      /* one whose peer has closed; socket, a and times as above */
+    TEMPLATE_OP_PAIR,      /* fd and other are each other's peers; socket, a, b: bytes that wait in fd and in
+                              other, content: those of fd, from TEMPLATE_PAIR_BYTES on those of other */
 };
+
+/* A socket's kind in template_op.socket: family, type, protocol. */
+#define TEMPLATE_SOCKET(family, type, protocol) \
+    ((uint32_t)(family) | (uint32_t)(type) << 8 | (uint32_t)(protocol) << 16)
+#define TEMPLATE_SOCKET_FAMILY(socket)   ((socket)&0xff)
+#define TEMPLATE_SOCKET_TYPE(socket)     ((socket) >> 8 & 0xff)
+#define TEMPLATE_SOCKET_PROTOCOL(socket) ((socket) >> 16)
+
+/* Options that are on or off; which bit is which. */
+enum template_socket_option {
+    TEMPLATE_SOCKET_REUSE_ADDRESS,
+    TEMPLATE_SOCKET_REUSE_PORT,
+    TEMPLATE_SOCKET_BROADCAST,
+    TEMPLATE_SOCKET_KEEP_ALIVE,
+    TEMPLATE_SOCKET_NO_DELAY,
+    TEMPLATE_SOCKET_V6_ONLY,
+    TEMPLATE_SOCKET_OPTIONS
+};
+enum template_socket_address {
+    TEMPLATE_SOCKET_NO_ADDRESS,
+    TEMPLATE_SOCKET_LOCAL, /* to be bound to, if that is possible */
+    TEMPLATE_SOCKET_PEER,  /* of a datagram socket */
+};
+enum { TEMPLATE_ADDRESS_BYTES = 28 }; /* struct sockaddr_in6, the longest */
 
 struct template_op {
     uint32_t type;
     int32_t fd, other;
     uint32_t flags, other_flags; /* of open() */
-    uint32_t padding;
+    uint32_t socket;
     uint64_t a, b;
     uint64_t times[4];
     uint8_t content[TEMPLATE_PIPE_BYTES];
@@ -124,10 +157,13 @@ struct template_data {
     uint32_t thread_count, op_count, range_count, filter_count;
     int32_t control;           /* the socket to the launcher */
     uint64_t process_limit[2]; /* RLIMIT_NPROC of a clone: soft, hard */
+    uint32_t paths_used;
+    uint32_t folder; /* the working directory, in paths */
     uint32_t address_len;
     char address[64];                                     /* abstract name of the launcher's socket */
     struct template_thread threads[TEMPLATE_MAX_THREADS]; /* the main thread first */
     struct template_op ops[TEMPLATE_MAX_OPS];
+    char paths[TEMPLATE_PATH_BYTES];                   /* each with its NUL */
     struct template_range ranges[TEMPLATE_MAX_RANGES]; /* that are not to be copied by fork() */
     struct sock_filter filter[TEMPLATE_MAX_FILTER];    /* the strict one */
     _Alignas(64) uint8_t frames[TEMPLATE_MAX_THREADS][TEMPLATE_FRAME_BYTES];
@@ -137,6 +173,8 @@ struct template_data {
     volatile int64_t result; /* of the helper */
     volatile uint32_t result_step;
     volatile uint32_t ready, gate;
+    int32_t listener;       /* for dead sockets; -1 = not needed yet */
+    uint32_t listener_port; /* in network order */
     _Alignas(64) uint8_t thread_stacks[TEMPLATE_MAX_THREADS][TEMPLATE_THREAD_STACK];
     _Alignas(64) uint8_t helper_stack[TEMPLATE_STACK];
     _Alignas(64) uint8_t main_stack[TEMPLATE_STACK];

@@ -26,6 +26,15 @@ static bool hex_field(const char *text, const char *name, uint64_t *ret_value)
     return at && sscanf(at, "%" SCNx64, ret_value) == 1;
 }
 
+/* 0 when the field is missing: a thread that ends has no memory. */
+static uint64_t kilobytes(const char *text, const char *name)
+{
+    const char *at = field(text, name);
+    uint64_t value;
+
+    return at && sscanf(at, "%" SCNu64 " kB", &value) == 1 ? value : 0;
+}
+
 /* The last of the numbers on the line. */
 static bool innermost(const char *line, uint64_t *ret_value)
 {
@@ -66,8 +75,10 @@ bool proc_parse_status(const char *text, struct proc_status *ret_status)
     if (!ns || !innermost(ns, &status.tid) || !uid || sscanf(uid, "%u", &status.uid) != 1 || !gid ||
         sscanf(gid, "%u", &status.gid) != 1 || !mode || sscanf(mode, "%u", &status.seccomp) != 1 ||
         !hex_field(text, "SigPnd:", &pending) || !hex_field(text, "ShdPnd:", &shared) ||
-        !hex_field(text, "CapEff:", &effective) || !hex_field(text, "CapPrm:", &permitted))
+        !hex_field(text, "SigBlk:", &status.blocked) || !hex_field(text, "CapEff:", &effective) ||
+        !hex_field(text, "CapPrm:", &permitted))
         return false;
+    status.anonymous_kb = kilobytes(text, "RssAnon:") + kilobytes(text, "VmSwap:");
     status.pending = pending | shared;
     status.capabilities = effective | permitted;
     if (features) {

@@ -12,9 +12,11 @@
 struct proc_status {
     uint64_t tid;     /* in the innermost process id namespace */
     uint64_t pending; /* signals, of the thread and of the process */
+    uint64_t blocked;
     unsigned uid, gid;
     unsigned seccomp;      /* mode */
     uint64_t capabilities; /* effective or permitted */
+    uint64_t anonymous_kb; /* of the process's own memory, also what lies in swap space */
     bool shadow_stack;
     char processors[128]; /* Cpus_allowed, "" when longer */
 };

@@ -23,11 +23,26 @@
 /* Of headers that belong to a C library. */
 enum {
     AF_UNIX_ = 1,
+    AF_INET_ = 2,
+    AF_INET6_ = 10,
+    SOCK_STREAM_ = 1,
     SOCK_SEQPACKET_ = 5,
+    SOL_SOCKET_ = 1,
+    SOL_TCP_ = 6,
+    SOL_IPV6_ = 41,
+    SO_REUSEADDR_ = 2,
+    SO_BROADCAST_ = 6,
+    SO_KEEPALIVE_ = 9,
+    SO_REUSEPORT_ = 15,
+    SO_RCVTIMEO_ = 20,
+    SO_SNDTIMEO_ = 21,
+    TCP_NODELAY_ = 1,
+    IPV6_V6ONLY_ = 26,
     O_CLOEXEC_ = 02000000,
     O_NONBLOCK_ = 04000,
-    /* O_CREAT, O_EXCL, O_TRUNC, O_NOFOLLOW: not when a file is opened again */
-    O_REFUSED_ = 0100 | 0200 | 01000 | 0400000,
+    O_NOFOLLOW_ = 0400000,
+    /* O_CREAT, O_EXCL, O_TRUNC, O_NOFOLLOW, O_TMPFILE: not when a file is opened again */
+    O_REFUSED_ = 0100 | 0200 | 01000 | 0400000 | 020000000,
     SCM_RIGHTS_ = 1,
     MSG_CMSG_CLOEXEC_ = 0x40000000,
     MSG_NOSIGNAL_ = 0x4000,
@@ -61,6 +76,16 @@ struct cmsghdr_ {
 struct sockaddr_un_ {
     uint16_t family;
     char path[108];
+};
+struct sockaddr_in_ {
+    uint16_t family, port;
+    uint8_t address[4], zero[8];
+};
+struct sockaddr_in6_ {
+    uint16_t family, port;
+    uint32_t flow;
+    uint8_t address[16];
+    uint32_t scope;
 };
 struct sock_fprog_ {
     uint16_t len;
@@ -214,6 +239,17 @@ static long reopen(const struct template_op *op)
     return place(fd, op->fd, op->flags);
 }
 
+/* In the clone's own /tmp, which is a copy of the template's: nobody else has been there yet. */
+static long open_tmp(const struct template_data *data, const struct template_op *op)
+{
+    long fd = CALL(openat, AT_FDCWD, data->paths + op->b,
+                   (op->flags & ~(uint32_t)O_REFUSED_) | O_CLOEXEC_ | O_NOFOLLOW_, 0);
+
+    if (fd >= 0 && CALL(lseek, fd, op->a, 0, 0) < 0)
+        return -EPROTO_;
+    return place(fd, op->fd, op->flags);
+}
+
 static long make_timer(const struct template_op *op)
 {
     long fd = CALL(timerfd_create, op->a, (op->flags & O_NONBLOCK_) | O_CLOEXEC_, 0, 0), result;
@@ -223,6 +259,183 @@ static long make_timer(const struct template_op *op)
     result = CALL(timerfd_settime, fd, 0, op->times, 0);
     return result < 0 ? result : place(fd, op->fd, op->flags);
 }
+
+/* ------------------------------------------------------------------ sockets */
+
+static void set_option(long fd, int level, int name, uint32_t value)
+{
+    (void)call6(__NR_setsockopt, fd, level, name, (long)&value, sizeof value, 0);
+}
+
+static void set_timeout(long fd, int name, const uint64_t limit[2])
+{
+    (void)call6(__NR_setsockopt, fd, SOL_SOCKET_, name, (long)limit, 2 * sizeof *limit, 0);
+}
+
+static void set_options(long fd, const struct template_op *op)
+{
+    static const uint8_t options[TEMPLATE_SOCKET_OPTIONS][2] = {
+        [TEMPLATE_SOCKET_REUSE_ADDRESS] = { SOL_SOCKET_, SO_REUSEADDR_ },
+        [TEMPLATE_SOCKET_REUSE_PORT] = { SOL_SOCKET_, SO_REUSEPORT_ },
+        [TEMPLATE_SOCKET_BROADCAST] = { SOL_SOCKET_, SO_BROADCAST_ },
+        [TEMPLATE_SOCKET_KEEP_ALIVE] = { SOL_SOCKET_, SO_KEEPALIVE_ },
+        [TEMPLATE_SOCKET_NO_DELAY] = { SOL_TCP_, TCP_NODELAY_ },
+        [TEMPLATE_SOCKET_V6_ONLY] = { SOL_IPV6_, IPV6_V6ONLY_ },
+    };
+
+    for (uint32_t i = 0; i < TEMPLATE_SOCKET_OPTIONS; i++) {
+        if (op->a >> i & 1)
+            set_option(fd, options[i][0], options[i][1], 1);
+    }
+    set_timeout(fd, SO_RCVTIMEO_, op->times);
+    set_timeout(fd, SO_SNDTIMEO_, op->times + 2);
+}
+
+static long new_socket(const struct template_op *op, uint32_t more)
+{
+    return CALL(socket, TEMPLATE_SOCKET_FAMILY(op->socket),
+                TEMPLATE_SOCKET_TYPE(op->socket) | O_CLOEXEC_ | more, TEMPLATE_SOCKET_PROTOCOL(op->socket),
+                0);
+}
+
+/* An address that the slot does not have is no reason to give up: the program finds out when it sends. */
+static long make_socket(const struct template_op *op)
+{
+    long fd = new_socket(op, op->flags & O_NONBLOCK_);
+    uint32_t len = TEMPLATE_SOCKET_FAMILY(op->socket) == AF_INET6_ ? sizeof(struct sockaddr_in6_)
+                                                                   : sizeof(struct sockaddr_in_);
+
+    if (fd < 0)
+        return fd;
+    set_options(fd, op);
+    if (op->b == TEMPLATE_SOCKET_LOCAL)
+        (void)CALL(bind, fd, op->content, len, 0);
+    else if (op->b == TEMPLATE_SOCKET_PEER)
+        (void)CALL(connect, fd, op->content, len, 0);
+    return place(fd, op->fd, op->flags);
+}
+
+/* One for all dead sockets of a clone, in its own network namespace. */
+static long listen_for_dead(struct template_data *data)
+{
+    struct sockaddr_in_ address;
+    uint32_t len = sizeof address;
+    long fd = CALL(socket, AF_INET_, SOCK_STREAM_ | O_CLOEXEC_, 0, 0), result;
+
+    if (fd < 0)
+        return fd;
+    data->listener = (int32_t)CALL(fcntl, fd, F_DUPFD_CLOEXEC, TEMPLATE_FD_FLOOR, 0);
+    (void)CALL(close, fd, 0, 0, 0);
+    if (data->listener < 0)
+        return data->listener;
+    zero(&address, sizeof address);
+    address.family = AF_INET_;
+    address.address[0] = 127;
+    address.address[3] = 1;
+    result = CALL(bind, data->listener, &address, sizeof address, 0);
+    if (result == 0)
+        result = CALL(listen, data->listener, 1, 0, 0);
+    if (result == 0)
+        result = CALL(getsockname, data->listener, &address, &len, 0);
+    data->listener_port = address.port;
+    return result;
+}
+
+/* An IPv6 socket speaks to the same listener. */
+static long connect_to_listener(const struct template_data *data, const struct template_op *op, long fd)
+{
+    struct sockaddr_in6_ address;
+    struct sockaddr_in_ *plain = (struct sockaddr_in_ *)(void *)&address;
+    bool v6 = TEMPLATE_SOCKET_FAMILY(op->socket) == AF_INET6_;
+    uint8_t *last = v6 ? address.address + 12 : plain->address;
+
+    zero(&address, sizeof address);
+    address.family = (uint16_t)TEMPLATE_SOCKET_FAMILY(op->socket);
+    address.port = (uint16_t)data->listener_port;
+    if (v6)
+        address.address[10] = address.address[11] = 0xff;
+    last[0] = 127;
+    last[3] = 1;
+    return CALL(connect, fd, &address, v6 ? sizeof address : sizeof *plain, 0);
+}
+
+static long make_dead_tcp(struct template_data *data, const struct template_op *op)
+{
+    static const uint64_t moment[2] = { 1, 0 };
+    long fd, peer, result = data->listener < 0 ? listen_for_dead(data) : 0;
+
+    if (result < 0)
+        return result;
+    fd = new_socket(op, 0);
+    if (fd < 0)
+        return fd;
+    set_timeout(fd, SO_SNDTIMEO_, moment);
+    result = connect_to_listener(data, op, fd);
+    if (result < 0)
+        return result;
+    peer = CALL(accept4, data->listener, 0, 0, O_CLOEXEC_);
+    if (peer < 0)
+        return peer;
+    (void)CALL(close, peer, 0, 0, 0);
+    set_options(fd, op);
+    if (op->flags & O_NONBLOCK_)
+        (void)CALL(fcntl, fd, F_SETFL, O_NONBLOCK_, 0);
+    return place(fd, op->fd, op->flags);
+}
+
+/* Both ends out of the way of the numbers that they shall get. */
+static long make_ends(const struct template_op *op, int ends[2])
+{
+    long result = CALL(socketpair, AF_UNIX_, TEMPLATE_SOCKET_TYPE(op->socket) | O_CLOEXEC_, 0, ends);
+
+    for (int i = 0; result == 0 && i < 2; i++) {
+        long high = CALL(fcntl, ends[i], F_DUPFD_CLOEXEC, TEMPLATE_FD_FLOOR, 0);
+
+        (void)CALL(close, ends[i], 0, 0, 0);
+        if (high < 0)
+            return high;
+        ends[i] = (int)high;
+    }
+    return result;
+}
+
+static long make_pair(const struct template_op *op)
+{
+    int ends[2];
+    long result = make_ends(op, ends);
+
+    if (result < 0)
+        return result;
+    if (op->a > 0 && CALL(write, ends[1], op->content, op->a, 0) != (long)op->a)
+        return -EPROTO_;
+    if (op->b > 0 && CALL(write, ends[0], op->content + TEMPLATE_PAIR_BYTES, op->b, 0) != (long)op->b)
+        return -EPROTO_;
+    if (op->flags & O_NONBLOCK_)
+        (void)CALL(fcntl, ends[0], F_SETFL, O_NONBLOCK_, 0);
+    if (op->other_flags & O_NONBLOCK_)
+        (void)CALL(fcntl, ends[1], F_SETFL, O_NONBLOCK_, 0);
+    result = place(ends[0], op->fd, op->flags);
+    return result < 0 ? result : place(ends[1], op->other, op->other_flags);
+}
+
+static long make_dead(struct template_data *data, const struct template_op *op)
+{
+    int ends[2];
+    long result;
+
+    if (TEMPLATE_SOCKET_FAMILY(op->socket) != AF_UNIX_)
+        return make_dead_tcp(data, op);
+    result = make_ends(op, ends);
+    if (result < 0)
+        return result;
+    (void)CALL(close, ends[1], 0, 0, 0);
+    set_options(ends[0], op);
+    if (op->flags & O_NONBLOCK_)
+        (void)CALL(fcntl, ends[0], F_SETFL, O_NONBLOCK_, 0);
+    return place(ends[0], op->fd, op->flags);
+}
+
+/* ------------------------------------------------------------------ all of them */
 
 static long perform(struct template_data *data, const struct template_op *op)
 {
@@ -248,15 +461,25 @@ static long perform(struct template_data *data, const struct template_op *op)
         return CALL(dup3, data->fds[TEMPLATE_FD_API], op->fd, is_cloexec(op->flags) ? O_CLOEXEC_ : 0, 0);
     case TEMPLATE_OP_LOG:
         return CALL(dup3, data->fds[TEMPLATE_FD_LOG], op->fd, is_cloexec(op->flags) ? O_CLOEXEC_ : 0, 0);
+    case TEMPLATE_OP_TMP:
+        return open_tmp(data, op);
+    case TEMPLATE_OP_DUP:
+        return CALL(dup3, op->other, op->fd, is_cloexec(op->flags) ? O_CLOEXEC_ : 0, 0);
+    case TEMPLATE_OP_SOCKET:
+        return make_socket(op);
+    case TEMPLATE_OP_DEAD:
+        return make_dead(data, op);
+    case TEMPLATE_OP_PAIR:
+        return make_pair(op);
     default:
         return -EPROTO_;
     }
 }
 
+/* All but a file that is opened again by what the image holds, and the log, which may be one. */
 static bool is_made_anew(uint32_t type)
 {
-    return type == TEMPLATE_OP_EPOLL || type == TEMPLATE_OP_EVENTFD || type == TEMPLATE_OP_PIPE ||
-           type == TEMPLATE_OP_TIMERFD || type == TEMPLATE_OP_API;
+    return type != TEMPLATE_OP_FILE && type != TEMPLATE_OP_LOG && type != TEMPLATE_OP_EPOLL_ADD;
 }
 
 /* The image keeps only what clones open again. */
@@ -268,7 +491,7 @@ static void close_of_template(const struct template_data *data)
         if (!is_made_anew(op->type))
             continue;
         (void)CALL(close, op->fd, 0, 0, 0);
-        if (op->type == TEMPLATE_OP_PIPE)
+        if (op->type == TEMPLATE_OP_PIPE || op->type == TEMPLATE_OP_PAIR)
             (void)CALL(close, op->other, 0, 0, 0);
     }
 }
@@ -352,19 +575,6 @@ static void await_threads(struct template_data *data)
         wait_on(&data->ready, ready);
 }
 
-/* By itself: moved from outside it would wait until all processors have passed a grace period. */
-static void join_groups(struct template_data *data)
-{
-    for (uint32_t i = 0; i < data->request.join_count; i++) {
-        int fd = data->fds[TEMPLATE_FD_JOIN + i];
-        long n = CALL(write, fd, "0", 1, 0);
-
-        if (n != 1)
-            give_up(data, TEMPLATE_STEP_GROUP, n < 0 ? n : -EPROTO_, i);
-        (void)CALL(close, fd, 0, 0, 0);
-    }
-}
-
 /* Entering the slot's user namespace has filled it. Threads inherit it empty. */
 static void drop_bounding_set(struct template_data *data)
 {
@@ -382,22 +592,27 @@ static void become_user(struct template_data *data)
     if (result < 0)
         give_up(data, TEMPLATE_STEP_IDENTITY, result, 0);
     (void)CALL(setsid, 0, 0, 0, 0);
-    result = CALL(chdir, "/var/task", 0, 0, 0);
+    result = CALL(chdir, data->paths + data->folder, 0, 0, 0);
     if (result < 0)
         give_up(data, TEMPLATE_STEP_FOLDER, result, 0);
 }
 
 static void make_descriptors(struct template_data *data)
 {
+    data->listener = -1;
     for (uint32_t i = 0; i < data->op_count; i++) {
         long result = perform(data, &data->ops[i]);
 
         if (result < 0)
             give_up(data, TEMPLATE_STEP_DESCRIPTOR, result, (uint32_t)data->ops[i].fd);
     }
+    if (data->listener >= 0)
+        (void)CALL(close, data->listener, 0, 0, 0);
     (void)CALL(close, data->fds[TEMPLATE_FD_API], 0, 0, 0);
     (void)CALL(close, data->fds[TEMPLATE_FD_LOG], 0, 0, 0);
     (void)CALL(close, data->fds[TEMPLATE_FD_SLOT], 0, 0, 0);
+    for (uint32_t i = 0; i < data->request.join_count; i++)
+        (void)CALL(close, data->fds[TEMPLATE_FD_JOIN + i], 0, 0, 0);
     (void)CALL(close, data->control, 0, 0, 0);
 }
 
@@ -419,7 +634,6 @@ static _Noreturn void run_clone(struct template_data *data)
 {
     int sync = data->fds[TEMPLATE_FD_SYNC];
 
-    join_groups(data);
     drop_bounding_set(data);
     become_user(data);
     make_descriptors(data);
@@ -459,14 +673,31 @@ static long fork_process(struct template_data *data, bool is_image)
     return CALL_SECRET(data, clone3, &args, sizeof args, 0);
 }
 
-/* Shares the image's memory, so that nothing is copied twice: enters the slot, and forks the clone from
- * there. */
+/* By itself: moved from outside it would wait until all processors have passed a grace period. Before the
+ * clone is there: the tables of its pages are charged to who forks. */
+static long join_groups(const struct template_data *data)
+{
+    for (uint32_t i = 0; i < data->request.join_count; i++) {
+        long n = CALL(write, data->fds[TEMPLATE_FD_JOIN + i], "0", 1, 0);
+
+        if (n != 1)
+            return n < 0 ? n : -EPROTO_;
+    }
+    return 0;
+}
+
+/* Shares the image's memory, so that nothing is copied twice: enters the slot and its control groups, and
+ * forks the clone from there. */
 __attribute__((noinline, used)) static void run_helper(struct template_data *data, long argument)
 {
-    long result = CALL_SECRET(data, setns, data->fds[TEMPLATE_FD_SLOT], data->request.ns_flags, 0);
+    long result = join_groups(data);
 
     (void)argument;
-    data->result_step = TEMPLATE_STEP_ENTER;
+    data->result_step = TEMPLATE_STEP_GROUP;
+    if (result == 0) {
+        data->result_step = TEMPLATE_STEP_ENTER;
+        result = CALL_SECRET(data, setns, data->fds[TEMPLATE_FD_SLOT], data->request.ns_flags, 0);
+    }
     if (result == 0) {
         data->result_step = TEMPLATE_STEP_CLONE;
         data->ready = data->gate = 0;

@@ -15,15 +15,23 @@
 
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "template/proc.h"
+#include "template/proc_file.h"
 
 /* <sys/ptrace.h> and <linux/ptrace.h> cannot be had together; this is the one that knows the newer requests.
  */
 extern long ptrace(int request, ...);
 
 enum {
-    SETTLE_TRIES = 50,
+    /* First only those that are not at rest may go on for a moment; when that does not help, all: one may
+     * wait for another. */
+    SETTLE_ROUNDS = 100,
+    SETTLE_ALONE = 8,
     SETTLE_US = 2000,
+    SETTLE_LONG_US = 5000,
     STOP_PASSES = 20,
+    SIGNALS_MOST = 64, /* handled on the way to one stop */
+    STATUS_MAX_BYTES = 64 * 1024,
     SYSCALL_BYTES = 2,
     RSEQ_CS_OFFSET = 8, /* struct rseq.rseq_cs */
     PR_GET_TID_ADDRESS_ = 40,
@@ -52,24 +60,38 @@ int tracee_write(const struct tracee *tracee, uint64_t at, const void *data, siz
 
 /* ------------------------------------------------------------------ stopping */
 
-static bool wait_for_stop(pid_t tid, int *ret_status)
+enum wait_result { WAIT_STOPPED, WAIT_ENDED, WAIT_FAILED };
+
+static enum wait_result wait_for(pid_t tid, int *ret_status)
 {
-    int status;
     pid_t pid;
 
     do
-        pid = waitpid(tid, &status, __WALL);
+        pid = waitpid(tid, ret_status, __WALL);
     while (pid < 0 && errno == EINTR);
-    *ret_status = status;
-    return pid == tid && WIFSTOPPED(status);
+    if (pid != tid)
+        return WAIT_FAILED;
+    return WIFSTOPPED(*ret_status) ? WAIT_STOPPED : WAIT_ENDED;
 }
 
-static bool interrupt(pid_t tid)
+/* Signals that come on the way are handled as ever. */
+static enum wait_result interrupt(pid_t tid)
 {
     int status;
 
-    return ptrace(PTRACE_INTERRUPT, tid, 0L, 0L) == 0 && wait_for_stop(tid, &status) &&
-           status >> 16 == PTRACE_EVENT_STOP && WSTOPSIG(status) == SIGTRAP;
+    if (ptrace(PTRACE_INTERRUPT, tid, 0L, 0L) < 0 && errno != ESRCH)
+        return WAIT_FAILED;
+    for (int i = 0; i < SIGNALS_MOST; i++) {
+        enum wait_result result = wait_for(tid, &status);
+
+        if (result != WAIT_STOPPED)
+            return result;
+        if (status >> 16 == PTRACE_EVENT_STOP)
+            return WSTOPSIG(status) == SIGTRAP ? WAIT_STOPPED : WAIT_FAILED; /* else it has stopped itself */
+        if (ptrace(PTRACE_CONT, tid, 0L, status >> 16 ? 0L : (long)WSTOPSIG(status)) < 0 && errno != ESRCH)
+            return WAIT_FAILED;
+    }
+    return WAIT_FAILED;
 }
 
 static bool is_known(const struct tracee *tracee, pid_t tid)
@@ -81,14 +103,29 @@ static bool is_known(const struct tracee *tracee, pid_t tid)
     return false;
 }
 
+/* One that ends instead is forgotten: the last one takes its place. */
+static int stop_one(struct tracee *tracee, size_t at, struct err *err)
+{
+    switch (interrupt(tracee->threads[at].tid)) {
+    case WAIT_STOPPED:
+        return 0;
+    case WAIT_ENDED:
+        tracee->threads[at] = tracee->threads[--tracee->count];
+        return 0;
+    case WAIT_FAILED:
+        break;
+    }
+    return err_set(err, ERR_CONFLICT, 0, "a thread does not stop");
+}
+
 static int seize(struct tracee *tracee, pid_t tid, struct err *err)
 {
     if (tracee->count == TEMPLATE_MAX_THREADS)
         return err_set(err, ERR_LIMIT, 0, "it has more than %d threads", TEMPLATE_MAX_THREADS);
     if (ptrace(PTRACE_SEIZE, tid, 0L, (long)(PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL)) < 0)
-        return err_set(err, ERR_SYSTEM, errno, "a thread cannot be traced");
-    tracee->threads[tracee->count++].tid = tid;
-    return interrupt(tid) ? 0 : err_set(err, ERR_SYSTEM, 0, "a thread does not stop");
+        return errno == ESRCH ? 0 : err_set(err, ERR_SYSTEM, errno, "a thread cannot be traced");
+    tracee->threads[tracee->count++] = (struct tracee_thread){ .tid = tid };
+    return stop_one(tracee, tracee->count - 1, err);
 }
 
 /* Returns how many threads were new, or negative. */
@@ -131,21 +168,102 @@ static bool write_registers(pid_t tid, struct user_regs_struct *regs)
     return ptrace(PTRACE_SETREGSET, tid, 1L /* NT_PRSTATUS */, &iov) == 0;
 }
 
-/* A thread that computes is given moments until it waits for something. */
-static int settle(struct tracee_thread *thread, struct err *err)
+/* A call that waits with a time limit is continued by restart_syscall() once the thread was stopped; a new
+ * thread must make the call itself. */
+static void learn_call(struct tracee_thread *thread, const struct user_regs_struct *before)
 {
-    for (int i = 0; i < SETTLE_TRIES; i++) {
-        if (!read_registers(thread))
-            return err_set(err, ERR_SYSTEM, errno, "registers of a thread");
-        if ((int64_t)thread->regs.orig_rax >= 0)
-            return 0;
-        if (ptrace(PTRACE_CONT, thread->tid, 0L, 0L) < 0)
-            return err_set(err, ERR_SYSTEM, errno, "a thread cannot be continued");
-        (void)usleep(SETTLE_US);
-        if (!interrupt(thread->tid))
-            return err_set(err, ERR_SYSTEM, 0, "a thread does not stop");
+    if (thread->regs.orig_rax != SYS_restart_syscall)
+        thread->call = thread->regs.orig_rax;
+    else if (thread->regs.rip != before->rip || thread->regs.rsp != before->rsp ||
+             thread->regs.rdi != before->rdi || thread->regs.rsi != before->rsi)
+        thread->call = SYS_restart_syscall; /* another one, of which nothing is known */
+}
+
+static int look(const struct tracee *tracee, struct tracee_thread *thread, bool *ret_at_rest, struct err *err)
+{
+    struct user_regs_struct before = thread->regs;
+    AUTO_FREE char *text =
+        proc_read(STATUS_MAX_BYTES, "/proc/%d/task/%d/status", (int)tracee->pid, (int)thread->tid);
+    struct proc_status status;
+
+    if (!text || !proc_parse_status(text, &status))
+        return err_set(err, ERR_SYSTEM, errno, "status of a thread");
+    if (!read_registers(thread))
+        return err_set(err, ERR_SYSTEM, errno, "registers of a thread");
+    *ret_at_rest = (int64_t)thread->regs.orig_rax >= 0 && (status.pending & ~status.blocked) == 0;
+    if (*ret_at_rest)
+        learn_call(thread, &before);
+    return 0;
+}
+
+/* Lets go those that are not at rest, or all of them; false when all are. */
+static int let_go(struct tracee *tracee, bool everybody, bool running[TEMPLATE_MAX_THREADS], struct err *err)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < tracee->count; i++) {
+        bool at_rest = false;
+
+        if (look(tracee, &tracee->threads[i], &at_rest, err) < 0)
+            return -1;
+        running[i] = !at_rest;
+        any = any || !at_rest;
     }
+    for (size_t i = 0; any && i < tracee->count; i++) {
+        running[i] = running[i] || everybody;
+        if (running[i] && ptrace(PTRACE_CONT, tracee->threads[i].tid, 0L, 0L) < 0)
+            return err_set(err, ERR_SYSTEM, errno, "a thread cannot be continued");
+    }
+    return any;
+}
+
+static int stop_again(struct tracee *tracee, const bool running[TEMPLATE_MAX_THREADS], struct err *err)
+{
+    /* Backwards: what ends makes room for the last one, which has been seen then. */
+    for (size_t i = tracee->count; i-- > 0;) {
+        if (running[i] && stop_one(tracee, i, err) < 0)
+            return -1;
+    }
+    for (int pass = 0; pass < STOP_PASSES; pass++) {
+        int found = seize_all(tracee, err);
+
+        if (found <= 0)
+            return found;
+    }
+    return err_set(err, ERR_CONFLICT, 0, "it keeps making threads");
+}
+
+/* A thread that computes is given moments until it waits for something. */
+static int settle(struct tracee *tracee, struct err *err)
+{
+    bool running[TEMPLATE_MAX_THREADS] = { false };
+
+    for (int i = 0; i < SETTLE_ROUNDS; i++) {
+        int r = stop_again(tracee, running, err);
+
+        if (r == 0)
+            r = let_go(tracee, i >= SETTLE_ALONE, running, err);
+        if (r <= 0)
+            return r;
+        (void)usleep(i < SETTLE_ALONE ? SETTLE_US : SETTLE_LONG_US);
+    }
+    (void)stop_again(tracee, running, err);
     return err_set(err, ERR_CONFLICT, 0, "a thread does not come to rest in a system call");
+}
+
+static int block_signals(struct tracee *tracee, struct err *err)
+{
+    uint64_t all = ~UINT64_C(0);
+
+    for (size_t i = 0; i < tracee->count; i++) {
+        struct tracee_thread *thread = &tracee->threads[i];
+
+        if (ptrace(PTRACE_GETSIGMASK, thread->tid, sizeof thread->mask, &thread->mask) < 0 ||
+            ptrace(PTRACE_SETSIGMASK, thread->tid, sizeof all, &all) < 0)
+            return err_set(err, ERR_SYSTEM, errno, "signals of a thread");
+        thread->blocked = true;
+    }
+    return 0;
 }
 
 /* A function could have the kernel run its own code in place of the restorer: with the restorer's addresses
@@ -189,31 +307,22 @@ static void find_syscall(struct tracee *tracee)
 
 int tracee_stop(struct tracee *tracee, pid_t pid, struct err *err)
 {
-    int r = 1;
+    int r;
 
     memset(tracee, 0, sizeof *tracee);
     tracee->pid = pid;
-    for (int pass = 0; pass < STOP_PASSES && r > 0; pass++)
-        r = seize_all(tracee, err);
-    if (r > 0)
-        return err_set(err, ERR_CONFLICT, 0, "it keeps making threads");
+    r = settle(tracee, err);
     if (r < 0)
         return r;
     main_thread_first(tracee);
-    for (size_t i = 0; i < tracee->count; i++) {
-        r = settle(&tracee->threads[i], err);
-        if (r < 0)
-            return r;
-    }
-    /* Those that were given moments may have made more. */
-    r = seize_all(tracee, err);
-    if (r != 0)
-        return r < 0 ? r : err_set(err, ERR_CONFLICT, 0, "it makes threads while it should wait");
     for (size_t i = 0; i < tracee->count; i++) {
         r = clear_rseq(tracee, &tracee->threads[i], err);
         if (r < 0)
             return r;
     }
+    r = block_signals(tracee, err);
+    if (r < 0)
+        return r;
     find_syscall(tracee);
     return tracee->syscall_at ? 0
                               : err_set(err, ERR_CONFLICT, 0, "no thread waits in an ordinary system call");
@@ -227,7 +336,7 @@ static bool step(const struct tracee *tracee, pid_t tid, long number, struct use
     struct tracee_thread thread = { .tid = tid };
     int status;
 
-    if (ptrace(PTRACE_SYSCALL, tid, 0L, 0L) < 0 || !wait_for_stop(tid, &status) ||
+    if (ptrace(PTRACE_SYSCALL, tid, 0L, 0L) < 0 || wait_for(tid, &status) != WAIT_STOPPED ||
         WSTOPSIG(status) != (SIGTRAP | 0x80) || !read_registers(&thread))
         return false;
     *regs = thread.regs;
@@ -285,14 +394,14 @@ _Static_assert(sizeof(struct context) == 256, "as the kernel has it");
 
 /* A call that was interrupted for us is made again; EINTR, because epoll_wait() and its like give that
  * instead. */
-static void prepare_restart(struct user_regs_struct *regs)
+static void prepare_restart(struct user_regs_struct *regs, uint64_t call)
 {
     static const int64_t interrupted[] = { -512, -513, -514, -516, -EINTR };
 
     for (size_t i = 0; i < sizeof interrupted / sizeof *interrupted; i++) {
         if ((int64_t)regs->rax == interrupted[i]) {
             regs->rip -= SYSCALL_BYTES;
-            regs->rax = regs->orig_rax;
+            regs->rax = call;
             return;
         }
     }
@@ -334,12 +443,12 @@ static int build_frame(const struct tracee_thread *thread, const void *altstack,
     struct iovec iov = { fx, FX_BYTES };
 
     memset(out, 0, TEMPLATE_FRAME_BYTES);
-    prepare_restart(&regs);
+    prepare_restart(&regs, thread->call);
     frame->flags = UC_SIGCONTEXT_SS_ | UC_STRICT_RESTORE_SS_;
+    frame->mask = thread->mask;
     memcpy(&frame->stack, altstack, sizeof frame->stack);
     fill_context(&frame->context, &regs, frame_at + TEMPLATE_FX_OFFSET);
-    if (ptrace(PTRACE_GETSIGMASK, thread->tid, sizeof frame->mask, &frame->mask) < 0 ||
-        ptrace(PTRACE_GETREGSET, thread->tid, 2L /* NT_PRFPREG */, &iov) < 0)
+    if (ptrace(PTRACE_GETREGSET, thread->tid, 2L /* NT_PRFPREG */, &iov) < 0)
         return err_set(err, ERR_SYSTEM, errno, "state of a thread");
     memset(fx + FX_SOFTWARE_AT, 0, FX_BYTES - FX_SOFTWARE_AT);
     return 0;
@@ -420,7 +529,6 @@ int tracee_jump(const struct tracee *tracee, uint64_t entry, uint64_t argument, 
                 struct err *err)
 {
     struct user_regs_struct regs = tracee->threads[0].regs;
-    uint64_t all = ~UINT64_C(0);
     pid_t tid = tracee->pid;
 
     regs.rip = entry;
@@ -429,16 +537,20 @@ int tracee_jump(const struct tracee *tracee, uint64_t entry, uint64_t argument, 
     regs.eflags = PLAIN_FLAGS;
     regs.rax = 0;
     regs.orig_rax = (uint64_t)-1;
-    if (ptrace(PTRACE_SETSIGMASK, tid, sizeof all, &all) < 0 || !write_registers(tid, &regs) ||
-        ptrace(PTRACE_CONT, tid, 0L, 0L) < 0)
+    if (!write_registers(tid, &regs) || ptrace(PTRACE_CONT, tid, 0L, 0L) < 0)
         return err_set(err, ERR_SYSTEM, errno, "starting the restorer");
     return 0;
 }
 
 void tracee_release(struct tracee *tracee)
 {
-    for (size_t i = 0; i < tracee->count; i++)
-        (void)ptrace(PTRACE_DETACH, tracee->threads[i].tid, 0L, 0L);
+    for (size_t i = 0; i < tracee->count; i++) {
+        struct tracee_thread *thread = &tracee->threads[i];
+
+        if (thread->blocked)
+            (void)ptrace(PTRACE_SETSIGMASK, thread->tid, sizeof thread->mask, &thread->mask);
+        (void)ptrace(PTRACE_DETACH, thread->tid, 0L, 0L);
+    }
     tracee->count = 0;
 }
 

@@ -19,7 +19,10 @@
 struct err;
 
 struct tracee_thread {
-    pid_t tid; /* as we see it */
+    pid_t tid;     /* as we see it */
+    uint64_t mask; /* of signals; when blocked, all of them are while it is held */
+    bool blocked;
+    uint64_t call; /* the number of its system call, also when the kernel says restart_syscall() by now */
     struct user_regs_struct regs;
 };
 
@@ -30,7 +33,9 @@ struct tracee {
     uint64_t syscall_at; /* address of an instruction that calls the kernel */
 };
 
-/** Seizes and stops every thread, each inside a system call, and takes its restartable sequence away. */
+/** Seizes and stops every thread, each inside a system call and without a signal to handle; takes its
+ * restartable sequence away and blocks its signals. What does not come to rest at once is given up to half a
+ * second. */
 int tracee_stop(struct tracee *tracee, pid_t pid, struct err *err);
 /** Makes one system call in a thread; the thread's registers are as before afterwards. Returns 0 and the
  * kernel's result. */
@@ -42,7 +47,7 @@ int tracee_write(const struct tracee *tracee, uint64_t at, const void *data, siz
  * writable memory of the process, 64 bytes. */
 int tracee_save(const struct tracee *tracee, size_t thread, uint64_t scratch, uint64_t frame_at,
                 struct template_thread *ret_thread, uint8_t frame[TEMPLATE_FRAME_BYTES], struct err *err);
-/** Lets the main thread go on at entry with every signal blocked; the others stay where they are. */
+/** Lets the main thread go on at entry, with every signal still blocked; the others stay where they are. */
 int tracee_jump(const struct tracee *tracee, uint64_t entry, uint64_t argument, uint64_t stack,
                 struct err *err);
 /** Lets it go as if nothing had been. */

@@ -22,8 +22,9 @@
  * A template is started like an environment, with WIRE_START_TEMPLATE. Once it is captured, its own process
  * is gone, its Runtime API with it, and clones are made of it:
  *
- *   CAPTURE ──▶ CAPTURED            number 0: START may name it; 1: refused, text = why, and it waits for
- *                                   its KILL
+ *   CAPTURE ──▶ CAPTURED            number 0: START may name it, text = "" or "N sockets", the number of
+ *                                   connections that its clones find closed by their peer; 1: refused,
+ *                                   text = why, and it waits for its KILL
  *   START with template_id ──▶ STARTED with WIRE_PARKED
  *                         ──▶ FAILED with WIRE_FAIL_TEMPLATE: the same env_id may be STARTed without it
  *   EXITED ◀── | KILL ──▶ GONE      no more clones; those that live go on
@@ -55,7 +56,7 @@ enum wire_type {
     WIRE_FAILED,     /* env_id, text = why; number = enum wire_failure */
     WIRE_EXITED,     /* env_id, struct wire_exited */
     WIRE_GONE,       /* env_id */
-    WIRE_CAPTURED,   /* env_id; number = 0, or 1 = refused; text = why */
+    WIRE_CAPTURED,   /* env_id; number = 0, text = "" or "N sockets"; or number = 1 = refused, text = why */
     WIRE_TYPE_END
 };
 

@@ -1,4 +1,5 @@
 """Templates and clones on the real launcher: a static program, so that what is tested is the launcher and the restorer."""
+import ctypes
 import errno
 import os
 import pathlib
@@ -81,7 +82,7 @@ def test_clones_answer_each_with_its_own_state(launcher, code, template):
 
 
 SAME = ["Uid", "Gid", "Groups", "Umask", "SigIgn", "SigBlk", "SigCgt", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs",
-        "Seccomp", "Cpus_allowed"]
+        "Seccomp", "Seccomp_filters", "Cpus_allowed"]
 
 
 def test_a_clone_may_do_what_an_ordinary_environment_may(launcher, code, template):
@@ -238,3 +239,40 @@ def test_ordinary_environments_take_the_slots_that_a_template_reserves(tmp_path,
     assert (message.type, message.number) == (driver.FAILED, driver.FAIL_TEMPLATE), "all slots are ordinary ones now"
     assert launcher.stop() == 0
     assert driver.traces("pytest24", launcher.data) == []
+
+
+def host_pid(clone):
+    """Of its program, which has a process id inside that no other process has."""
+    inside = fields(clone.ask("r /proc/self/status"))["Pid"]
+    for process in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            if fields((process / "status").read_text()).get("NSpid", "").split()[-1:] == [inside]:
+                return int(process.name)
+        except OSError:
+            pass
+    raise LookupError(inside)
+
+
+def test_a_start_that_waits_gets_the_slot_that_a_clone_leaves(tmp_path, tmp_path_factory, bootstrap):
+    launcher = driver.Launcher(tmp_path, instance="pytest25", share=make_share(tmp_path_factory), spare=0, extra=["--max-slots=3"])
+    code = launcher.add_code({"bootstrap": bootstrap})
+    template = make_template(launcher, code)
+    slow, quick = (launcher.start(code, template=template.env_id) for _ in range(2))
+    assert quick.ask("e echo alive") == "alive\n"
+    # What is traced is not gone before its tracer has seen its end: this slot leaves for as long as we want.
+    libc, pid = ctypes.CDLL(None, use_errno=True), host_pid(slow)
+    assert libc.ptrace(0x4206, pid, 0, 0) == 0, "PTRACE_SEIZE"
+    launcher.send(driver.KILL, slow.env_id)
+    env_id = launcher.start_raw(code)
+    with pytest.raises(TimeoutError):
+        launcher.receive(env_id, 0.5)
+    quick.kill()
+    message = launcher.receive(env_id, 10)
+    assert message.type == driver.STARTED, (message, launcher.log())
+    driver.Environment(launcher, env_id, message).hello().kill()
+    os.waitpid(pid, 0x40000000)  # __WALL
+    assert launcher.receive(slow.env_id).type == driver.GONE
+    slow.close()
+    template.kill()
+    assert launcher.stop() == 0
+    assert driver.traces("pytest25", launcher.data) == []

@@ -65,6 +65,13 @@ def go_program():
                   {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"})
 
 
+def go_with_c_program():
+    """The same with cgo: another C library's threads beside Go's own."""
+    go = _tool("go", "/usr/local/go/bin/go")
+    return _build("go-cgo", [go, "build", "-mod=mod", "-tags", "lambda.norpc", "-o", "bootstrap", "."], "bootstrap",
+                  {"CGO_ENABLED": "1", "GOFLAGS": "-buildvcs=false"})
+
+
 def rust_program():
     """A bootstrap on the crate lambda_runtime."""
     cargo = _tool("cargo", os.path.expanduser("~/.cargo/bin/cargo"))

@@ -23,11 +23,11 @@ static const char status_6_18[] =
     "Cpus_allowed:\t3\nCpus_allowed_list:\t0-1\nx86_Thread_features:\tshstk\n"
     "x86_Thread_features_locked:\t\n";
 /* Linux 5.10: no Kthread, no count of filters, no thread features. */
-static const char status_5_10[] =
-    "Name:\tNSpid: 9\nUmask:\t0022\nState:\tS "
-    "(sleeping)\nTgid:\t40\nPid:\t40\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\n"
-    "NSpid:\t40\nSigPnd:\t0000000000000400\nShdPnd:\t0000000000010000\nCapPrm:\t000001ffffffffff\n"
-    "CapEff:\t0000000000000001\nSeccomp:\t0\nCpus_allowed:\tff\n";
+static const char status_5_10[] = "Name:\tNSpid: 9\nUmask:\t0022\nState:\tS "
+                                  "(sleeping)\nTgid:\t40\nPid:\t40\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\n"
+                                  "NSpid:\t40\nSigPnd:\t0000000000000400\nShdPnd:\t0000000000010000\nSigBlk:"
+                                  "\t0000000000000400\nCapPrm:\t000001ffffffffff\n"
+                                  "CapEff:\t0000000000000001\nSeccomp:\t0\nCpus_allowed:\tff\n";
 
 static void test_status(void **state)
 {
@@ -39,6 +39,7 @@ static void test_status(void **state)
     assert_int_equal(status.uid, 700007);
     assert_int_equal(status.gid, 700008);
     assert_int_equal(status.pending, 0);
+    assert_int_equal(status.blocked, 0xfffffffffffbfeff);
     assert_int_equal(status.capabilities, 0);
     assert_int_equal(status.seccomp, 2);
     assert_true(status.shadow_stack);
@@ -46,6 +47,7 @@ static void test_status(void **state)
     assert_true(proc_parse_status(status_5_10, &status));
     assert_int_equal(status.tid, 40);
     assert_int_equal(status.pending, 0x10400);
+    assert_int_equal(status.blocked, 0x400);
     assert_int_equal(status.capabilities, 0x1ffffffffff);
     assert_false(status.shadow_stack);
     assert_string_equal(status.processors, "ff");
@@ -54,8 +56,8 @@ static void test_status(void **state)
 /* Every field that is needed is missed. */
 static void test_status_without_a_field_is_refused(void **state)
 {
-    static const char *const fields[] = { "\nNSpid:",  "\nUid:",    "\nGid:",    "\nSeccomp:",
-                                          "\nSigPnd:", "\nShdPnd:", "\nCapEff:", "\nCapPrm:" };
+    static const char *const fields[] = { "\nNSpid:",  "\nUid:",    "\nGid:",    "\nSeccomp:", "\nSigPnd:",
+                                          "\nShdPnd:", "\nSigBlk:", "\nCapEff:", "\nCapPrm:" };
 
     (void)state;
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {

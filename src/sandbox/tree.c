@@ -1,0 +1,194 @@
+#include "sandbox/tree.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/err.h"
+
+struct walk {
+    unsigned entries;
+    uint64_t bytes;
+    struct err *err;
+};
+
+static int refuse(const struct walk *walk, const char *name, const char *why)
+{
+    return err_set(walk->err, ERR_CONFLICT, 0, "/tmp holds %s (%.60s)", why, name);
+}
+
+static int failed(const struct walk *walk, const char *name)
+{
+    return err_set(walk->err, ERR_SYSTEM, errno, "copying /tmp: %.60s", name);
+}
+
+/* Opens what was looked at before, and nothing else that took its place. */
+static int open_same(int folder, const char *name, int flags, const struct stat *wanted)
+{
+    struct stat status;
+    AUTO_FD int fd = openat(folder, name, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+    if (fd < 0)
+        return -1;
+    if (fstat(fd, &status) < 0 || status.st_dev != wanted->st_dev || status.st_ino != wanted->st_ino) {
+        errno = ESTALE;
+        return -1;
+    }
+    return TAKE_FD(fd);
+}
+
+static bool set_state(int fd, const struct stat *status)
+{
+    const struct timespec times[2] = { status->st_atim, status->st_mtim };
+
+    /* The owner first: giving away takes bits of the mode. */
+    return fchown(fd, status->st_uid, status->st_gid) == 0 && fchmod(fd, status->st_mode & 07777) == 0 &&
+           futimens(fd, times) == 0;
+}
+
+static int walk_folder(struct walk *walk, int from, int to, unsigned depth);
+
+static int take_folder(struct walk *walk, int from, int to, const char *name, const struct stat *status,
+                       unsigned depth)
+{
+    AUTO_FD int source = open_same(from, name, O_RDONLY | O_DIRECTORY, status);
+    AUTO_FD int copy = -1;
+    int r;
+
+    if (source < 0)
+        return failed(walk, name);
+    if (depth == TREE_MAX_DEPTH)
+        return refuse(walk, name, "folders within folders too deep");
+    if (flistxattr(source, NULL, 0) > 0)
+        return refuse(walk, name, "a folder with attributes of its own");
+    if (to >= 0) {
+        if (mkdirat(to, name, 0700) < 0)
+            return failed(walk, name);
+        copy = openat(to, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (copy < 0)
+            return failed(walk, name);
+    }
+    r = walk_folder(walk, source, copy, depth + 1);
+    if (r == 0 && copy >= 0 && !set_state(copy, status))
+        return failed(walk, name);
+    return r;
+}
+
+static int copy_content(int from, int to, off_t len)
+{
+    while (len > 0) {
+        ssize_t n = sendfile(to, from, NULL, (size_t)len);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -1;
+        if (n == 0)
+            break;
+        len -= n;
+    }
+    return 0;
+}
+
+static int take_file(struct walk *walk, int from, int to, const char *name, const struct stat *status)
+{
+    AUTO_FD int source = open_same(from, name, O_RDONLY, status);
+    AUTO_FD int copy = -1;
+
+    if (source < 0)
+        return failed(walk, name);
+    if (status->st_nlink > 1)
+        return refuse(walk, name, "a file with several names");
+    if (flistxattr(source, NULL, 0) > 0)
+        return refuse(walk, name, "a file with attributes of its own");
+    if ((uint64_t)status->st_size > (UINT64_C(1) << 20) * TREE_MAX_MB - walk->bytes)
+        return err_set(walk->err, ERR_LIMIT, 0, "/tmp holds more than %d MiB", TREE_MAX_MB);
+    walk->bytes += (uint64_t)status->st_size;
+    if (to < 0)
+        return 0;
+    copy = openat(to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (copy < 0 || copy_content(source, copy, status->st_size) < 0 || !set_state(copy, status))
+        return failed(walk, name);
+    return 0;
+}
+
+static int take_link(struct walk *walk, int from, int to, const char *name, const struct stat *status)
+{
+    const struct timespec times[2] = { status->st_atim, status->st_mtim };
+    char target[PATH_MAX];
+    ssize_t n = readlinkat(from, name, target, sizeof target);
+
+    if (n < 0)
+        return failed(walk, name);
+    if (n == sizeof target)
+        return refuse(walk, name, "a link that is too long");
+    target[n] = '\0';
+    if (to < 0)
+        return 0;
+    if (symlinkat(target, to, name) < 0 ||
+        fchownat(to, name, status->st_uid, status->st_gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+        utimensat(to, name, times, AT_SYMLINK_NOFOLLOW) < 0)
+        return failed(walk, name);
+    return 0;
+}
+
+static int take(struct walk *walk, int from, int to, const char *name, unsigned depth)
+{
+    struct stat status;
+
+    if (++walk->entries > TREE_MAX_ENTRIES)
+        return err_set(walk->err, ERR_LIMIT, 0, "/tmp holds more than %d entries", TREE_MAX_ENTRIES);
+    if (fstatat(from, name, &status, AT_SYMLINK_NOFOLLOW) < 0)
+        return failed(walk, name);
+    if (S_ISDIR(status.st_mode))
+        return take_folder(walk, from, to, name, &status, depth);
+    if (S_ISREG(status.st_mode))
+        return take_file(walk, from, to, name, &status);
+    if (S_ISLNK(status.st_mode))
+        return take_link(walk, from, to, name, &status);
+    return refuse(walk, name, "a pipe, socket or device");
+}
+
+static int walk_folder(struct walk *walk, int from, int to, unsigned depth)
+{
+    AUTO_FD int own = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *folder = own < 0 ? NULL : fdopendir(own);
+    const struct dirent *entry;
+    int r = 0;
+
+    if (!folder)
+        return failed(walk, ".");
+    TAKE_FD(own); /* belongs to folder */
+    while (r == 0 && (entry = readdir(folder))) {
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            r = take(walk, from, to, entry->d_name, depth);
+    }
+    (void)closedir(folder);
+    return r;
+}
+
+int tree_measure(int folder, unsigned *ret_entries, struct err *err)
+{
+    struct walk walk = { .err = err };
+    int r = walk_folder(&walk, folder, -1, 0);
+
+    *ret_entries = walk.entries;
+    return r;
+}
+
+int tree_copy(int from, int to, struct err *err)
+{
+    struct walk walk = { .err = err };
+
+    return walk_folder(&walk, from, to, 0);
+}
