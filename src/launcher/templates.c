@@ -453,6 +453,7 @@ void template_drop(struct template *template)
         if (slot->family != template)
             continue;
         slot->family = NULL;
+        slot->surplus = true;
         slot->given_away = false;
         if (slot->state.life == SLOT_FREE && slot->state.husk != HUSK_NONE)
             slot_event(slot, SLOT_ON_HUSK_ENDING);
@@ -485,6 +486,7 @@ void template_release_slot(struct slot *slot)
     struct template *template = slot->family;
 
     slot->family = NULL;
+    slot->surplus = !slot->given_away;
     slot->given_away = false;
     if (--template->slot_count == 0 && template->state == TEMPLATE_ENDED && template->slot->env_id == 0)
         slot_event(template->slot, SLOT_ON_KILL);
