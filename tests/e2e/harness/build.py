@@ -141,3 +141,31 @@ def aws_node_client():
             shutil.move(client / name, folder / "client" / name)
 
     return _fetch("aws-lambda-ric-3.3.0", fill) / "client"
+
+
+def _tree(folder):
+    """Its files as deploy() takes them."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*")
+            if path.is_file() and not path.is_symlink() and "__pycache__" not in path.parts}
+
+
+def _packages(kind, command):
+    """tests/functions/<kind> with its packages, installed from their registry by command in a copy of the folder."""
+    out = CACHE / f"{kind}-{_digest(FUNCTIONS / kind, command)}"
+    if not out.exists():
+        work = CACHE / f"{kind}-work"
+        shutil.rmtree(work, ignore_errors=True)
+        shutil.copytree(FUNCTIONS / kind, work)
+        done = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False, timeout=600)
+        if done.returncode != 0:
+            pytest.skip(f"NOT TESTED: {' '.join(command[:3])} failed: {done.stderr.strip()[-600:]}")
+        work.rename(out)
+    return _tree(out)
+
+
+def npm_packages():
+    return _packages("npm", [_tool("npm"), "install", "--no-audit", "--no-fund", "--omit=dev"])
+
+
+def pip_packages(python):
+    return _packages("pip", [python, "-m", "pip", "install", "--quiet", "--only-binary=:all:", "--target", ".", "-r", "requirements.txt"])
