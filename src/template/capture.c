@@ -38,6 +38,8 @@ enum {
     NS_LINK_BYTES = 64,
     FOLDER_BYTES = 4096,
     ITIMERS = 3,
+    FILES_LEAST = TEMPLATE_FD_FLOOR + 32, /* that the restorer has at one time */
+    FILES_MOST = 4096,
     /* Copying the page tables takes 30 us for each MiB: here 30 ms, in which a clone of a smaller one has
      * answered long ago, and in which no other clone of the same template can be made. */
     MEMORY_MAX_MB = 1024,
@@ -57,6 +59,7 @@ struct capture {
     unsigned uid;               /* as we see it */
     uint32_t dead_sockets;
     int listener;
+    bool lifted; /* its limits */
     bool jumped; /* the restorer runs: there is no way back */
 };
 
@@ -465,15 +468,46 @@ static int make_image(struct capture *capture, int *ret_control, struct err *err
 
 /* ------------------------------------------------------------------ the working process */
 
-/* All clones count as processes of the image's user, who owns their namespaces. Each gets the limit back. */
-static void lift_process_limit(const struct capture *capture)
+/* Where we may not raise the highest limit the process gets all that it may have. */
+static void lift(const struct capture *capture, __rlimit_resource_t resource, rlim_t most,
+                 uint64_t ret_before[2])
 {
-    const struct rlimit none = { RLIM_INFINITY, RLIM_INFINITY };
-    struct rlimit limit = none;
+    struct rlimit lifted = { most, most }, before = lifted;
 
-    (void)prlimit(capture->tracee.pid, RLIMIT_NPROC, &none, &limit);
-    capture->data->process_limit[0] = limit.rlim_cur;
-    capture->data->process_limit[1] = limit.rlim_max;
+    if (prlimit(capture->tracee.pid, resource, NULL, &before) == 0 &&
+        prlimit(capture->tracee.pid, resource, &lifted, NULL) < 0) {
+        lifted.rlim_cur = lifted.rlim_max = before.rlim_max;
+        (void)prlimit(capture->tracee.pid, resource, &lifted, NULL);
+    }
+    ret_before[0] = before.rlim_cur;
+    ret_before[1] = before.rlim_max;
+}
+
+/* All clones count as processes of the image's user, who owns their namespaces; and the restorer's own
+ * descriptors have numbers that the function may have forbidden itself. Each clone gets the limits back. */
+static int lift_limits(struct capture *capture, struct err *err)
+{
+    struct rlimit files = { 0 };
+
+    capture->lifted = true;
+    lift(capture, RLIMIT_NOFILE, FILES_MOST, capture->data->file_limit);
+    lift(capture, RLIMIT_NPROC, RLIM_INFINITY, capture->data->process_limit);
+    if (prlimit(capture->tracee.pid, RLIMIT_NOFILE, NULL, &files) < 0 || files.rlim_cur < FILES_LEAST)
+        return err_set(err, ERR_CONFLICT, 0, "it may not have descriptors above %llu",
+                       (unsigned long long)files.rlim_cur);
+    return 0;
+}
+
+static void give_limits_back(const struct capture *capture)
+{
+    const struct template_data *data = capture->data;
+    const struct rlimit files = { data->file_limit[0], data->file_limit[1] },
+                        processes = { data->process_limit[0], data->process_limit[1] };
+
+    if (!capture->lifted)
+        return;
+    (void)prlimit(capture->tracee.pid, RLIMIT_NOFILE, &files, NULL);
+    (void)prlimit(capture->tracee.pid, RLIMIT_NPROC, &processes, NULL);
 }
 
 static int run(struct capture *capture, int *ret_control, struct err *err)
@@ -499,10 +533,10 @@ static int run(struct capture *capture, int *ret_control, struct err *err)
         r = check_pending(capture, err);
     if (r == 0)
         r = save_threads(capture, err);
-    if (r == 0) {
-        lift_process_limit(capture);
+    if (r == 0)
+        r = lift_limits(capture, err);
+    if (r == 0)
         r = write_restorer(capture, err);
-    }
     if (r < 0)
         return r;
     capture->jumped = true;
@@ -547,8 +581,10 @@ static _Noreturn void work(const struct template_source *source, int socket)
     result.done = r == 0;
     result.dead_sockets = capture.dead_sockets;
     result.intact = r < 0 && !capture.jumped && take_away(&capture) == 0;
-    if (result.intact)
+    if (result.intact) {
+        give_limits_back(&capture);
         tracee_release(&capture.tracee);
+    }
     (void)snprintf(result.reason, sizeof result.reason, "%s", err.text);
     send_result(socket, &result, control);
     _exit(0); /* what is still traced dies with us */

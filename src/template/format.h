@@ -157,6 +157,7 @@ struct template_data {
     uint32_t thread_count, op_count, range_count, filter_count;
     int32_t control;           /* the socket to the launcher */
     uint64_t process_limit[2]; /* RLIMIT_NPROC of a clone: soft, hard */
+    uint64_t file_limit[2];    /* RLIMIT_NOFILE likewise */
     uint32_t paths_used;
     uint32_t folder; /* the working directory, in paths */
     uint32_t address_len;

@@ -241,12 +241,11 @@ def test_ordinary_environments_take_the_slots_that_a_template_reserves(tmp_path,
     assert driver.traces("pytest24", launcher.data) == []
 
 
-def host_pid(clone):
-    """Of its program, which has a process id inside that no other process has."""
-    inside = fields(clone.ask("r /proc/self/status"))["Pid"]
+def host_pid(inside):
+    """Of a clone's program: inside it has a process id that no other process has."""
     for process in pathlib.Path("/proc").glob("[0-9]*"):
         try:
-            if fields((process / "status").read_text()).get("NSpid", "").split()[-1:] == [inside]:
+            if fields((process / "status").read_text()).get("NSpid", "").split()[-1:] == [str(inside)]:
                 return int(process.name)
         except OSError:
             pass
@@ -260,7 +259,7 @@ def test_a_start_that_waits_gets_the_slot_that_a_clone_leaves(tmp_path, tmp_path
     slow, quick = (launcher.start(code, template=template.env_id) for _ in range(2))
     assert quick.ask("e echo alive") == "alive\n"
     # What is traced is not gone before its tracer has seen its end: this slot leaves for as long as we want.
-    libc, pid = ctypes.CDLL(None, use_errno=True), host_pid(slow)
+    libc, pid = ctypes.CDLL(None, use_errno=True), host_pid(fields(slow.ask("r /proc/self/status"))["Pid"])
     assert libc.ptrace(0x4206, pid, 0, 0) == 0, "PTRACE_SEIZE"
     launcher.send(driver.KILL, slow.env_id)
     env_id = launcher.start_raw(code)
