@@ -34,7 +34,7 @@ _irori()
     esac
     case $command in
     '') choices="$commands --version $global" ;;
-    deploy) choices="--name --url --env --memory --timeout --handler --runtime --description --role $global" ;;
+    deploy) choices="--name --url --env --memory --timeout --handler --runtime --description --role --clean-state --no-clean-state $global" ;;
     invoke) choices="--payload --qualifier --tail --client-context $global" ;;
     logs) choices="--follow --lines --timestamps $global" ;;
     ps) choices="--templates $global" ;;

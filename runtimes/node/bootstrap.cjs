@@ -3,11 +3,12 @@
  * Entry of the Node runtime client: `node /var/runtime/bootstrap.cjs`, working directory /var/task.
  *
  * Loads the handler named by _HANDLER from LAMBDA_TASK_ROOT, then serves invocations (lib/loop.cjs) until the process ends.
- * With IRORI_TEMPLATE=runtime it becomes a template first, and does so in each of its clones (lib/template.cjs).
+ * With IRORI_TEMPLATE=runtime it becomes a template first, and does so in each of its clones; with IRORI_TEMPLATE=function it
+ * becomes a template when it has loaded the handler (lib/template.cjs).
  * CommonJS, few and small modules, nothing loaded before it is needed: this file is on the way of every cold start.
  *
  * Exit codes: 129 uncaught exception (a failed INIT too), 128 unhandled rejection, 13 event loop drained without a result,
- * 1 the Runtime API went away.
+ * 1 the Runtime API went away, 64 and 65 a hook of a snapshot failed.
  */
 const errors = require('./lib/errors.cjs');
 const log = require('./lib/log.cjs');
@@ -34,35 +35,39 @@ function watch_process(loop) {
     process.on('beforeExit', () => globalThis[BEFORE_EXIT]());
 }
 
-function load_handler(loop) {
+function load_handler({ loop, template }) {
     require('./lib/globals.cjs').install();
     const { load } = require('./lib/handler.cjs');
     load(process.env.LAMBDA_TASK_ROOT, process.env._HANDLER, (error, handler) => {
         if (error) {
             log.error('Uncaught Exception', error);
             loop.die(error, EXIT_EXCEPTION);
+        } else if (process.env.AWS_LAMBDA_INITIALIZATION_TYPE === 'snap-start') {
+            require('./lib/snapshot.cjs').pass(loop, handler, template);
         } else {
             loop.start(handler);
         }
     });
 }
 
-/** INIT, in the environment of the function. The handler is loaded on a stack of its own, so that user code meets, and error
- * reports show, the same one whether this process was started for the function or is a clone. */
-function initialise(loop) {
+/** INIT, in the environment of the function. The handler is loaded on a stack of its own, so that error reports show the same
+ * one whether this process was started for the function or is a clone. (process.nextTick would cost the start 2 ms.)
+ * template: of this function, when the process is to be one. */
+function initialise(loop, template = null) {
     log.patch_console();
     watch_process(loop);
-    process.nextTick(load_handler, loop);
+    Promise.resolve({ loop, template }).then(load_handler);
 }
 
 function main() {
-    if (process.env.IRORI_TEMPLATE === 'runtime') {
-        require('./lib/template.cjs').serve(initialise);
+    const template = process.env.IRORI_TEMPLATE;
+    if (template === 'runtime' || template === 'function') {
+        require('./lib/template.cjs').serve(template, initialise);
         return;
     }
     const loop = new Loop(process.env.AWS_LAMBDA_RUNTIME_API);
-    initialise(loop);
     loop.connect(); // the kernel shakes hands while the handler loads
+    initialise(loop);
 }
 
 main();

@@ -3,7 +3,8 @@
 -S keeps the host's site packages away and saves their scan; what functions expect of `site` is done here. Nothing is
 imported before it is needed: this file is on the way of every cold start. Python 3.9 and later.
 
-With IRORI_TEMPLATE=runtime the process becomes a template first; what follows happens in each of its clones.
+With IRORI_TEMPLATE=runtime the process becomes a template first, and what follows happens in each of its clones; with
+IRORI_TEMPLATE=function it becomes one after INIT.
 """
 
 import os
@@ -42,17 +43,21 @@ def do_as_site_would(given):
 
 def main():
     runtime_dir = os.path.dirname(os.path.abspath(__file__))
-    api = None
-    if os.environ.get("IRORI_TEMPLATE") == "runtime":
+    api = function = None
+    kind = os.environ.get("IRORI_TEMPLATE")
+    if kind in ("runtime", "function"):
         from irori_runtime import template
 
-        api = template.wait()
+        if kind == "runtime":
+            api = template.wait()
+        else:
+            function = template.prepare()
     given = arrange_path(runtime_dir)
     from irori_runtime import http, logs, loop
 
     logs.start()
     do_as_site_would(given)
-    loop.run(api or http.Connection(os.environ["AWS_LAMBDA_RUNTIME_API"]), os.environ["_HANDLER"])
+    loop.run(api or http.Connection(os.environ["AWS_LAMBDA_RUNTIME_API"]), os.environ["_HANDLER"], function)
 
 
 if __name__ == "__main__":

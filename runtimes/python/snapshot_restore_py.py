@@ -22,14 +22,3 @@ def get_before_snapshot():
 
 def get_after_restore():
     return _after_restore
-
-
-def run_before_snapshot():
-    while _before_snapshot:
-        func, args, kwargs = _before_snapshot.pop()
-        func(*args, **kwargs)
-
-
-def run_after_restore():
-    for func, args, kwargs in _after_restore:
-        func(*args, **kwargs)

@@ -432,3 +432,53 @@ void api_settled(struct api *api, const char *name, uint64_t sequence)
     if (result < 0)
         log_error("api: cannot settle function=%s error=\"%s\"", name, err.text);
 }
+
+static int end_snapshot(struct api *api, struct store_function *function, struct store_version *version,
+                        const char *failure, struct err *err)
+{
+    version->snapshot = failure ? STORE_SNAPSHOT_FAILED : STORE_SNAPSHOT_DONE;
+    version->snapshot_reason = failure ? strdup(failure) : NULL;
+    if (failure && !version->snapshot_reason)
+        return err_set(err, ERR_SYSTEM, ENOMEM, "state of version %lld", (long long)version->number);
+    id_uuid(version->revision_id);
+    if (store_version_put(api->store, function->id, version, err) < 0)
+        return -1;
+    return store_function_save(api->store, function, err);
+}
+
+static struct function *snapshot_tried(struct api *api, const char *name, const char *number,
+                                       const char *config_id, const char *failure, struct err *err)
+{
+    struct store_function function;
+    struct store_version version;
+    struct function *picture = NULL;
+
+    if (store_function_find(api->store, name, &function, err) != 1)
+        return NULL;
+    if (store_version_find(api->store, function.id, strtoll(number, NULL, 10), &version, err) == 1) {
+        /* A function of the same name that was made meanwhile has other ids. */
+        if (version.snapshot == STORE_SNAPSHOT_WANTED && text_starts(config_id, version.config_id) &&
+            end_snapshot(api, &function, &version, failure, err) == 0)
+            picture = picture_build(api, name, err);
+        store_version_done(&version);
+    }
+    store_function_done(&function);
+    return picture;
+}
+
+struct function *api_snapshot_tried(struct api *api, const char *name, const char *version,
+                                    const char *config_id, const char *failure)
+{
+    struct err err = { 0 };
+    struct function *picture = NULL;
+
+    if (store_begin(api->store, &err) == 0) {
+        picture = snapshot_tried(api, name, version, config_id, failure, &err);
+        if (store_end(api->store, picture != NULL, &err) < 0)
+            picture = function_unref(picture);
+    }
+    if (!picture && err.text[0])
+        log_error("api: cannot note the state of function=%s version=%s error=\"%s\"", name, version,
+                  err.text);
+    return picture;
+}

@@ -87,6 +87,11 @@ int api_each(struct api *api, void (*each)(struct function *function, void *ctx)
 struct function *api_settle(struct api *api, const char *name);
 void api_settled(struct api *api, const char *name, uint64_t sequence);
 
+/** A version's template was tried: it is Active, or Failed for this reason (NULL: not). Returns the picture
+ * that is true now, or NULL when nothing has changed. Worker thread. */
+struct function *api_snapshot_tried(struct api *api, const char *name, const char *version,
+                                    const char *config_id, const char *failure);
+
 /** True when code may have come out of use since the last api_collect(). Cheap; any thread. */
 bool api_collect_due(const struct api *api);
 /** Removes packages that neither a version names nor in_use does: the digests of what environments and

@@ -274,6 +274,8 @@ static bool answer_version(struct call *call, bool whole)
          * for it tries again. */
         if (version.pending || version.update == STORE_UPDATE_IN_PROGRESS)
             call_changed(call, function.name, true);
+        else if (version.snapshot == STORE_SNAPSHOT_WANTED)
+            call_changed(call, function.name, false);
         fine =
             call_answer(call, 200,
                         whole ? function_answer(call, &function, &version)

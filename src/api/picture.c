@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +14,7 @@ struct build {
     struct api *api;
     const struct store_function *row;
     struct function *function; /* owned */
+    bool clean;
     struct err *err;
 };
 
@@ -78,6 +80,15 @@ static bool copy_logging(struct fn_version *version, const cJSON *document)
            copy_text(&version->log_group, call_text(logging, "LogGroup"));
 }
 
+/* An environment of the one kind is none of the other. */
+static bool copy_config_id(struct fn_version *version, const char *config_id)
+{
+    char text[STORE_UUID_BYTES + 8];
+
+    (void)snprintf(text, sizeof text, "%s%s", config_id, version->clean ? "+clean" : "");
+    return copy_text(&version->config_id, text);
+}
+
 static bool fill_version(struct build *build, struct fn_version *version, const struct store_version *row,
                          const cJSON *document)
 {
@@ -87,6 +98,10 @@ static bool fill_version(struct build *build, struct fn_version *version, const 
     version->memory_mb = number_of(document, "MemorySize");
     version->timeout_s = number_of(document, "Timeout");
     version->tmp_mb = number_of(call_member(document, "EphemeralStorage"), "Size");
+    version->clean = build->clean;
+    version->snap_start = row->snapshot != STORE_SNAPSHOT_NONE;
+    version->snapshot_pending = row->snapshot == STORE_SNAPSHOT_WANTED;
+    version->snapshot_failed = row->snapshot == STORE_SNAPSHOT_FAILED;
     version->tracing_active = text_equal(call_text(call_member(document, "TracingConfig"), "Mode"), "Active");
     return copy_text(&version->function_name, build->row->name) &&
            copy_text(&version->version, version_text(row->number, number)) &&
@@ -94,7 +109,7 @@ static bool fill_version(struct build *build, struct fn_version *version, const 
            copy_text(&version->handler, call_text(document, "Handler")) &&
            copy_text(&version->role, call_text(document, "Role")) &&
            copy_text(&version->code_sha256, row->serving ? row->serving_code : row->code.sha256) &&
-           copy_text(&version->config_id, row->serving ? row->serving_config_id : row->config_id) &&
+           copy_config_id(version, row->serving ? row->serving_config_id : row->config_id) &&
            copy_variables(version, document) && copy_logging(version, document);
 }
 
@@ -231,6 +246,15 @@ static void judge_urls(struct function *function, const char *arn)
     }
 }
 
+static bool has_clean_tag(const struct store_function *row)
+{
+    cJSON *tags = cJSON_Parse(row->tags);
+    bool clean = text_equal(call_text(tags, "irori:state"), "clean");
+
+    cJSON_Delete(tags);
+    return clean;
+}
+
 static int fill(struct build *build)
 {
     const struct store_function *row = build->row;
@@ -239,6 +263,7 @@ static int fill(struct build *build)
     AUTO_BUF struct buf arn = { 0 };
     int result;
 
+    build->clean = has_clean_tag(row);
     function->sequence = row->sequence;
     function->reserved_concurrency = row->reserved;
     if (!copy_text(&function->name, row->name) || !copy_text(&function->state_reason, "") ||

@@ -73,6 +73,7 @@ static bool save(struct call *call, struct store_function *function, const cJSON
     function->tags = cJSON_PrintUnformatted(tags);
     if (!function->tags || store_function_save(call->store, function, &call->err) < 0)
         return call_failed(call);
+    call_changed(call, function->name, false);
     return call_answer_empty(call);
 }
 

@@ -64,6 +64,11 @@ static char *document_with(cJSON *document, const char *description)
     return cJSON_PrintUnformatted(document);
 }
 
+static bool snap_start(const cJSON *document)
+{
+    return text_equal(call_text(call_member(document, "SnapStart"), "ApplyOn"), "PublishedVersions");
+}
+
 static bool publish_new(struct call *call, struct store_function *function, struct store_version *latest,
                         cJSON *document, const char *description, struct store_version *ret_version)
 {
@@ -74,6 +79,7 @@ static bool publish_new(struct call *call, struct store_function *function, stru
                                          latest->pending || latest->update == STORE_UPDATE_IN_PROGRESS };
     const char *origin = call_text(document, "Description");
 
+    version.snapshot = snap_start(document) ? STORE_SNAPSHOT_WANTED : STORE_SNAPSHOT_NONE;
     version.update = version.pending ? STORE_UPDATE_NONE : STORE_UPDATE_SUCCESSFUL;
     version.origin_description = strdup(origin ? origin : "");
     version.document = document_with(document, description);

@@ -16,9 +16,16 @@ const char *version_text(int64_t number, char out[24])
 static void add_state(cJSON *view, const struct store_version *version)
 {
     static const char reason[] = "The function is being created.";
+    bool pending = version->pending || version->snapshot == STORE_SNAPSHOT_WANTED;
+    bool failed = version->snapshot == STORE_SNAPSHOT_FAILED;
 
-    (void)cJSON_AddStringToObject(view, "State", version->pending ? "Pending" : "Active");
-    if (version->pending) {
+    (void)cJSON_AddStringToObject(view, "State", pending ? "Pending" : failed ? "Failed" : "Active");
+    if (failed && !pending) {
+        (void)cJSON_AddStringToObject(view, "StateReason",
+                                      version->snapshot_reason ? version->snapshot_reason : "");
+        (void)cJSON_AddStringToObject(view, "StateReasonCode", "FunctionError");
+    }
+    if (pending) {
         (void)cJSON_AddStringToObject(view, "StateReason", reason);
         (void)cJSON_AddStringToObject(view, "StateReasonCode", "Creating");
     } else if (version->update == STORE_UPDATE_IN_PROGRESS) {
@@ -63,6 +70,9 @@ cJSON *view_configuration(const struct api *api, const char *name, const struct 
     while ((item = cJSON_DetachItemFromArray(document, 0)))
         (void)cJSON_AddItemToObject(view, item->string, item);
     cJSON_Delete(document);
+    if (version->snapshot != STORE_SNAPSHOT_NONE)
+        (void)cJSON_ReplaceItemInObjectCaseSensitive(cJSON_GetObjectItemCaseSensitive(view, "SnapStart"),
+                                                     "OptimizationStatus", cJSON_CreateString("On"));
     (void)cJSON_AddStringToObject(view, "Version", version_text(version->number, number));
     (void)cJSON_AddStringToObject(view, "RevisionId", version->revision_id);
     if (kind == VIEW_LIST)

@@ -191,6 +191,14 @@ static void on_machine(const char *json, void *ctx)
     log_info("ready: %zu runtimes", count);
 }
 
+static void on_snapshot_tried(const struct fn_version *version, const char *failure, void *ctx)
+{
+    struct daemon_state *state = ctx;
+
+    if (state->door)
+        door_snapshot_tried(state->door, version, failure);
+}
+
 /* ---- stopping ---- */
 
 static void check_stopped(struct daemon_state *state)
@@ -317,6 +325,7 @@ static int open_services(struct daemon_state *state, struct err *err)
         .max_memory_bytes = o->max_memory_mb << 20,
         .account_concurrency = (unsigned)o->account_concurrency,
         .on_ready = on_machine,
+        .on_snapshot_tried = on_snapshot_tried,
         .ctx = state,
     };
     struct door_config door = {

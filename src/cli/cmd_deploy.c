@@ -18,7 +18,7 @@ enum { MAX_REQUEST_BYTES = 70167211, UPLOAD_TIMEOUT_S = 600, MAX_CONFIGURATION_B
 
 struct deploy {
     const char *path, *name, *handler, *runtime, *description, *role;
-    bool url;
+    bool url, clean_state, no_clean_state;
     struct option_list env;
     struct option_number memory, timeout;
     char own_name[FUNCTION_NAME_BYTES];
@@ -64,6 +64,8 @@ static int check_options(struct deploy *deploy, struct err *err)
         if (!equals || equals == deploy->env.items[i])
             return err_set(err, ERR_INVALID, 0, "--env needs NAME=VALUE, not '%.100s'", deploy->env.items[i]);
     }
+    if (deploy->clean_state && deploy->no_clean_state)
+        return err_set(err, ERR_INVALID, 0, "--clean-state and --no-clean-state exclude each other");
     if (deploy->runtime && guess_kind_of(deploy->runtime) == GUESS_NONE)
         return err_set(err, ERR_INVALID, 0, "Irori has no runtime '%.60s'; irori runtimes lists them",
                        deploy->runtime);
@@ -229,6 +231,8 @@ static int create(struct cli *cli, struct deploy *deploy, struct err *err)
         deploy->role = role.data;
     json = configuration_of(deploy, NULL);
     add_text(json, "FunctionName", deploy->name);
+    if (deploy->clean_state)
+        add_text(cJSON_AddObjectToObject(json, "Tags"), "irori:state", "clean");
     members = cJSON_PrintUnformatted(json);
     if (!members)
         return err_set(err, ERR_SYSTEM, ENOMEM, "request");
@@ -271,6 +275,41 @@ static int update_configuration(struct cli *cli, struct deploy *deploy, const cJ
     return result < 0 ? result : function_wait(cli, deploy->name, NULL, err);
 }
 
+/* Clean state is a tag: irori:state=clean. */
+static int update_state(struct cli *cli, struct deploy *deploy, const cJSON *present, struct err *err)
+{
+    AUTO_BUF struct buf path = BUF_INIT(1024);
+    AUTO_JSON *json = NULL;
+    struct request get = { .method = "GET",
+                           .path = client_path(&path, "/2017-03-31/tags/",
+                                               json_text(present, "FunctionArn", ""), "") };
+    static const char body[] = "{\"Tags\":{\"irori:state\":\"clean\"}}";
+    struct request set = { .method = "POST",
+                           .path = path.data,
+                           .body = body,
+                           .body_len = sizeof body - 1,
+                           .headers = { "Content-Type: application/json" } };
+    struct request unset = { .method = "DELETE", .path = path.data, .query = "tagKeys=irori%3Astate" };
+    bool is_clean;
+    int result;
+
+    if (!deploy->clean_state && !deploy->no_clean_state)
+        return 0;
+    result = client_call(cli, &get, &json, err);
+    if (result < 0)
+        return result;
+    is_clean =
+        strcmp(json_text(cJSON_GetObjectItemCaseSensitive(json, "Tags"), "irori:state", ""), "clean") == 0;
+    if (is_clean == deploy->clean_state)
+        return 0;
+    cli_note(cli, "%s %s",
+             deploy->clean_state ? "A clean state for every invocation of" : "Environments are reused for",
+             deploy->name);
+    result = client_call(cli, deploy->clean_state ? &set : &unset, NULL, err);
+    deploy->configuration_changed = deploy->configuration_changed || result == 0;
+    return result;
+}
+
 static int update_code(struct cli *cli, struct deploy *deploy, const cJSON *present, struct err *err)
 {
     AUTO_BUF struct buf path = BUF_INIT(1024), body = BUF_INIT(MAX_REQUEST_BYTES);
@@ -293,6 +332,8 @@ static int update(struct cli *cli, struct deploy *deploy, const cJSON *present, 
 {
     int result = update_configuration(cli, deploy, present, err);
 
+    if (result == 0)
+        result = update_state(cli, deploy, present, err);
     return result < 0 ? result : update_code(cli, deploy, present, err);
 }
 
@@ -378,6 +419,9 @@ static int run(struct cli *cli, int argc, char **argv)
           "the handler (new functions: found in the files)" },
         { "runtime", 0, OPTION_TEXT, &deploy.runtime, "ID",
           "the runtime (new functions: found by the files)" },
+        { "clean-state", 0, OPTION_FLAG, &deploy.clean_state, NULL,
+          "every invocation gets an environment of its own, made ahead" },
+        { "no-clean-state", 0, OPTION_FLAG, &deploy.no_clean_state, NULL, "environments are reused again" },
         { "description", 0, OPTION_TEXT, &deploy.description, "TEXT", "a description" },
         { "role", 0, OPTION_TEXT, &deploy.role, "ARN", "the role it acts as" },
     };

@@ -48,11 +48,14 @@ static void print_templates(struct cli *cli, const cJSON *templates)
     AUTO_TABLE struct table table;
     const cJSON *at = NULL;
 
-    table_init(&table, "RUNTIME", "KIND", "STATE", ">AGE", ">CLONES", ">FALLBACKS", "REASON", NULL);
+    table_init(&table, "OF", "RUNTIME", "STATE", ">AGE", ">CLONES", ">FALLBACKS", "REASON", NULL);
     cJSON_ArrayForEach(at, templates)
     {
+        if (*json_text(at, "function", ""))
+            table_cell(&table, "%s:%s", json_text(at, "function", ""), json_text(at, "version", "-"));
+        else
+            table_cell(&table, "every function");
         table_cell(&table, "%s", json_text(at, "runtime", "-"));
-        table_cell(&table, "%s", json_text(at, "kind", "-"));
         table_cell(&table, "%s", json_text(at, "state", "-"));
         age_cell(&table, json_number(at, "ageMs", 0));
         table_cell(&table, "%.0f", json_number(at, "clones", 0));

@@ -373,6 +373,66 @@ void control_settle(struct door *door, const char *name)
     door->jobs++;
 }
 
+/* ---- versions that waited for their template ---- */
+
+struct tried {
+    uv_work_t work;
+    struct door *door;
+    struct function *picture;                   /* counted */
+    char *name, *version, *config_id, *failure; /* owned; failure: NULL when it works */
+};
+
+static void tried_free(struct tried *tried)
+{
+    free(tried->name);
+    free(tried->version);
+    free(tried->config_id);
+    free(tried->failure);
+    free(tried);
+}
+
+static void tried_work(uv_work_t *request)
+{
+    struct tried *tried = request->data;
+
+    tried->picture = api_snapshot_tried(tried->door->config.api, tried->name, tried->version,
+                                        tried->config_id, tried->failure);
+}
+
+static void after_tried(uv_work_t *request, int status)
+{
+    struct tried *tried = request->data;
+    struct door *door = tried->door;
+
+    (void)status;
+    if (tried->picture)
+        sched_put_function(door->config.sched, tried->picture);
+    tried_free(tried);
+    door->changes--;
+    door_job_done(door);
+}
+
+void door_snapshot_tried(struct door *door, const struct fn_version *version, const char *failure)
+{
+    struct tried *tried = calloc(1, sizeof *tried);
+
+    if (!tried)
+        return; /* whoever asks for the state has it tried again */
+    tried->work.data = tried;
+    tried->door = door;
+    tried->name = strdup(version->function_name);
+    tried->version = strdup(version->version);
+    tried->config_id = strdup(version->config_id);
+    tried->failure = failure ? strdup(failure) : NULL;
+    if (!tried->name || !tried->version || !tried->config_id || (failure && !tried->failure) ||
+        uv_queue_work(door->config.loop, &tried->work, tried_work, after_tried) < 0) {
+        tried_free(tried);
+        return;
+    }
+    door->changes++;
+    door->jobs++;
+}
+
 /*
  * ---- code that came out of use ----
  *

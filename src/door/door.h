@@ -14,6 +14,7 @@ struct api_config;
 struct credentials;
 struct door;
 struct err;
+struct fn_version;
 struct sched;
 
 struct door_config {
@@ -30,6 +31,8 @@ struct door_config {
 struct door *door_new(const struct door_config *config, int listener, struct err *err);
 /** The machine and its runtimes, as READY says; copied. */
 void door_set_machine(struct door *door, const char *json);
+/** The scheduler's on_snapshot_tried(). */
+void door_snapshot_tried(struct door *door, const struct fn_version *version, const char *failure);
 /** Stops accepting and closes; on_closed when nothing is under way any more. */
 void door_close(struct door *door, void (*on_closed)(void *ctx), void *ctx);
 /** After on_closed. */

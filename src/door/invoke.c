@@ -296,9 +296,10 @@ static bool authorize(struct http_exchange *x, const char *request_id, const str
     return false;
 }
 
-static bool check_state(struct http_exchange *x, const char *request_id, const struct function *function)
+static bool check_state(const struct door *door, struct http_exchange *x, const char *request_id,
+                        const struct function *function, const struct fn_version *version)
 {
-    if (function->pending) {
+    if (function->pending || sched_snapshot_pending(door->config.sched, version)) {
         reply_error(x, request_id, "ResourceConflictException",
                     "The operation cannot be performed at this time. The function is currently in the "
                     "following state: "
@@ -306,7 +307,7 @@ static bool check_state(struct http_exchange *x, const char *request_id, const s
                     NULL);
         return false;
     }
-    if (function->failed) {
+    if (function->failed || version->snapshot_failed) {
         reply_error(x, request_id, "ResourceConflictException",
                     "The operation cannot be performed at this time. The function is currently in the "
                     "following state: "
@@ -383,7 +384,7 @@ static void handle(struct door *door, struct http_exchange *x, struct http_slice
         reply_error(x, request_id, "InvalidRequestContentException", wrong, NULL);
         return;
     }
-    if (!check_state(x, request_id, target.function))
+    if (!check_state(door, x, request_id, target.function, target.version))
         return;
     if (strcmp(options->type, "DryRun") == 0) {
         char headers[80];

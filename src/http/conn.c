@@ -104,6 +104,13 @@ static void on_closed(uv_handle_t *handle)
     conn_unref(handle->data);
 }
 
+void conn_reset(struct conn *conn)
+{
+    const struct linger at_once = { .l_onoff = 1, .l_linger = 0 };
+
+    (void)setsockopt(conn->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+}
+
 void conn_close(struct conn *conn, bool tell)
 {
     struct http_server *server = conn->server;

@@ -350,8 +350,13 @@ void http_server_free(struct http_server *server, void (*on_freed)(void *ctx), v
     server->on_freed = on_freed;
     server->freed_ctx = ctx;
     close_listeners(server);
-    while (!list_empty(&server->conns))
-        conn_close(list_entry(server->conns.next, struct conn, all), false);
+    while (!list_empty(&server->conns)) {
+        struct conn *conn = list_entry(server->conns.next, struct conn, all);
+
+        if (server->config.reset_at_end)
+            conn_reset(conn);
+        conn_close(conn, false);
+    }
     uv_close((uv_handle_t *)&server->timer, on_handle_closed);
     uv_close((uv_handle_t *)&server->idle, on_handle_closed);
     server_unref(server);

@@ -113,6 +113,8 @@ void conn_unref(struct conn *conn);
 bool conn_feed(struct conn *conn, const void *bytes, size_t len);
 /** Parses and dispatches what has been read. */
 void conn_run(struct conn *conn);
+/** Its end, whenever it comes, will be a reset. */
+void conn_reset(struct conn *conn);
 /** Harmless when closed already. tell: an unanswered exchange's on_gone() is called. */
 void conn_close(struct conn *conn, bool tell);
 void conn_expired(struct conn *conn, enum conn_clock clock);

@@ -198,7 +198,7 @@ int main(void)
         report(CONTROL_HELD, 0, 0, "");
         (void)supervise(0, signals);
     }
-    r = init_spawn(strings, strings + start->argc + 1, CONTROL_LOG_FD);
+    r = init_spawn(strings, strings + start->argc + 1, CONTROL_LOG_FD, start->is_template != 0);
     (void)close(CONTROL_LOG_FD);
     if (r < 0) {
         bool there = r == -ENOENT && access(strings[0], F_OK) == 0;

@@ -25,4 +25,4 @@ int init_drop(uint32_t uid, uint32_t gid, const struct sock_fprog *filter, bool 
               struct init_step *step);
 /** Starts the program. Returns its pid, or negative errno of what failed in the new process (chdir, execve).
  */
-int init_spawn(const char *const *argv, const char *const *env, int log);
+int init_spawn(const char *const *argv, const char *const *env, int log, bool is_template);

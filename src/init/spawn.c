@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "init/init_priv.h"
+#include "wire/control.h"
 
 enum { LAST_CAPABILITY = 63, CHILD_STACK_BYTES = 32 * 1024 };
 
@@ -27,7 +28,7 @@ static const struct {
     struct rlimit limit;
 } limits[] = {
     { RLIMIT_NOFILE, { 1024, 1024 } },
-    { RLIMIT_NPROC, { 1024, 1024 } },
+    { RLIMIT_NPROC, { CONTROL_PROCESSES_MAX, RLIM_INFINITY } }, /* the rest in init_spawn() */
     { RLIMIT_MEMLOCK, { 65536, 65536 } },
     { RLIMIT_STACK, { 8388608, RLIM_INFINITY } },
     { RLIMIT_CORE, { 1, 1 } },
@@ -115,6 +116,7 @@ int init_drop(uint32_t uid, uint32_t gid, const struct sock_fprog *filter, bool 
 struct child {
     const char *const *argv, *const *env;
     int log;
+    bool is_template;
     volatile int failure; /* errno; written by the child, which shares our memory until it executes */
 };
 
@@ -132,7 +134,13 @@ static void default_signals(void)
 
 static int child_prepare(const struct child *child)
 {
+    static const struct rlimit processes = { CONTROL_PROCESSES_MAX, CONTROL_PROCESSES_MAX };
+    struct rlimit limit;
     sigset_t none;
+
+    if (!child->is_template && getrlimit(RLIMIT_NPROC, &limit) == 0 && limit.rlim_max > processes.rlim_max &&
+        setrlimit(RLIMIT_NPROC, &processes) < 0)
+        return errno;
 
     if (dup2(child->log, 1) < 0 || dup2(child->log, 2) < 0 || syscall(SYS_close_range, 3U, ~0U, 0) < 0)
         return errno;
@@ -157,10 +165,10 @@ static int child_main(void *argument)
     _exit(127);
 }
 
-int init_spawn(const char *const *argv, const char *const *env, int log)
+int init_spawn(const char *const *argv, const char *const *env, int log, bool is_template)
 {
     static char stack[CHILD_STACK_BYTES] __attribute__((aligned(64)));
-    struct child child = { argv, env, log, 0 };
+    struct child child = { argv, env, log, is_template, 0 };
     int pid = clone(child_main, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, &child);
 
     if (pid < 0)

@@ -403,6 +403,7 @@ static size_t build_start(char *packet, size_t size, const struct husk_start *la
     message->mount_count = mounts->count;
     message->argc = launch->hold ? 0 : start->argc;
     message->envc = launch->hold ? 0 : start->envc;
+    message->is_template = launch->is_template;
     message->filter_count = (uint32_t)launch->filter_count;
     memcpy(message->places, mounts->places, mounts->count);
     (void)snprintf(message->hostname, sizeof message->hostname, "%s", start->hostname);

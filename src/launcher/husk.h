@@ -66,6 +66,7 @@ struct husk_start {
     const struct wire_start *start; /* borrowed, as are the next ones */
     const struct husk_mounts *mounts;
     bool hold;                        /* run nothing: a clone comes */
+    bool is_template;                 /* the process will be captured */
     const struct sock_filter *filter; /* instead of the one it was spawned with; NULL = none */
     size_t filter_count;
     uint32_t uid, gid;    /* of the function in the user namespace above: the host's, or the family's */

@@ -314,6 +314,7 @@ static int launch_husk(struct slot *slot, const struct husk_mounts *mounts)
     static struct sock_filter filter[SECCOMP_MAX_TEMPLATE];
     struct husk_start launch = start_of(slot, mounts);
 
+    launch.is_template = slot->own != NULL;
     if (slot->own) {
         launch.filter = filter;
         launch.filter_count = seccomp_template(slot->own->secret, filter);

@@ -15,6 +15,7 @@
 #include "base/id.h"
 #include "base/log.h"
 #include "sandbox/cgroup.h"
+#include "wire/control.h"
 
 enum {
     API_PORT = 9001,
@@ -300,6 +301,7 @@ static void capture(struct template *template)
         .filter = template->launcher->filter,
         .filter_count = template->launcher->filter_count,
         .api_port = API_PORT,
+        .processes_max = CONTROL_PROCESSES_MAX,
         .log_inode = template->log_inode,
         .function = !template->serves_all,
     };

@@ -40,6 +40,10 @@ struct fn_version {
     char *application_log_level, *system_log_level; /* "" unless JSON */
     char *log_group;
     bool tracing_active;
+    bool snap_start;       /* published with SnapStart */
+    bool clean;            /* an environment serves one invocation */
+    bool snapshot_pending; /* State Pending: Invoke answers 409 until its template was tried */
+    bool snapshot_failed;  /* State Failed: its INIT was */
 };
 
 struct fn_alias {
@@ -90,6 +94,12 @@ struct function {
     struct fn_policy *policies;
     size_t policy_count;
 };
+
+/** Its environments are cloned from a template of its own. */
+static inline bool fn_version_has_template(const struct fn_version *version)
+{
+    return version->snap_start || version->clean;
+}
 
 /** Zeroed objects with one reference; NULL without memory. */
 struct fn_version *fn_version_new(void);

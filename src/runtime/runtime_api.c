@@ -24,6 +24,7 @@ enum {
     CONNECTIONS_MAX = 16,
     BACKLOG = 16,
     ID_MAX_BYTES = 64,
+    CREDENTIALS_MAX_BYTES = 2048,
 };
 
 #define JSON_TYPE "Content-Type: application/json\r\n"
@@ -32,7 +33,7 @@ struct runtime_api {
     struct http_server *server;
     struct runtime_api_owner owner;
     enum runtime_state state;
-    struct http_exchange *next;    /* the runtime waits in it; NULL when it does not */
+    struct http_exchange *next;    /* the runtime waits in it, or in restore/next; NULL when it does not */
     struct http_exchange *large;   /* its body may be large; NULL when none is on its way */
     char request_id[ID_MAX_BYTES]; /* of the outstanding invocation; "" when there is none */
     struct buf event_headers;      /* of the outstanding invocation, formatted */
@@ -88,6 +89,14 @@ static void send_wake(struct runtime_api *api, struct http_exchange *x)
     http_reply(x, 200, headers, sizeof headers - 1, wake->data, wake->len, blob_release, wake);
 }
 
+/* A client that lost its connection asks again; the newer one counts. */
+static void wait_in(struct runtime_api *api, struct http_exchange *x)
+{
+    if (api->next)
+        http_abort(api->next);
+    api->next = x;
+}
+
 static void handle_next(struct runtime_api *api, struct http_exchange *x)
 {
     if (api->wake) {
@@ -98,14 +107,50 @@ static void handle_next(struct runtime_api *api, struct http_exchange *x)
         reply_transition(x, api->state, RUNTIME_CALL_NEXT);
         return;
     }
-    /* A client that lost its connection asks again; the newer one counts. */
-    if (api->next)
-        http_abort(api->next);
-    api->next = x;
+    wait_in(api, x);
     if (api->state == RUNTIME_RUNNING)
         send_event(api);
     else
         api->owner.on_next(api->owner.ctx);
+}
+
+static void reply_unknown(struct http_exchange *x)
+{
+    reply_error(x, 404, "NotFound", "No such path in this version of the Runtime API");
+}
+
+static void handle_restore_next(struct runtime_api *api, struct http_exchange *x)
+{
+    if (!api->owner.on_restore_next) {
+        reply_unknown(x);
+        return;
+    }
+    if (!runtime_step(&api->state, RUNTIME_CALL_RESTORE_NEXT)) {
+        reply_transition(x, api->state, RUNTIME_CALL_RESTORE_NEXT);
+        return;
+    }
+    wait_in(api, x);
+    api->owner.on_restore_next(api->owner.ctx);
+}
+
+int runtime_api_restored(struct runtime_api *api, const char *wake)
+{
+    static const char headers[] = JSON_TYPE "Irori-Wake: function\r\n";
+    struct blob *body = wake ? blob_new(wake, strlen(wake)) : NULL;
+    struct http_exchange *x = api->next;
+
+    if (wake && !body)
+        return -ENOMEM;
+    if (!x || !runtime_step(&api->state, RUNTIME_CALL_RESTORED)) {
+        (void)blob_unref(body);
+        return -EBUSY;
+    }
+    api->next = NULL;
+    if (body)
+        http_reply(x, 200, headers, sizeof headers - 1, body->data, body->len, blob_release, body);
+    else
+        http_reply(x, 200, "", 0, "", 0, NULL, NULL);
+    return 0;
 }
 
 void runtime_map_error_type(const char *value, size_t len, char *out)
@@ -263,16 +308,31 @@ static void handle_error(struct runtime_api *api, struct http_exchange *x, struc
     reply_ok(x);
 }
 
-static void handle_init_error(struct runtime_api *api, struct http_exchange *x)
+static void handle_start_error(struct runtime_api *api, struct http_exchange *x, enum runtime_call call)
 {
     struct runtime_result result = result_of(http_exchange_request(x), RUNTIME_FAILED);
 
-    if (!runtime_step(&api->state, RUNTIME_CALL_INIT_ERROR)) {
-        reply_transition(x, api->state, RUNTIME_CALL_INIT_ERROR);
+    if (!runtime_step(&api->state, call)) {
+        reply_transition(x, api->state, call);
         return;
     }
     api->owner.on_init_error(&result, api->owner.ctx);
     reply_ok(x);
+}
+
+static void handle_credentials(struct runtime_api *api, struct http_exchange *x)
+{
+    static const char wrong[] = "cannot get credentials for the provided token";
+    struct http_slice token = header(http_exchange_request(x), "Authorization");
+    AUTO_BUF struct buf json = BUF_INIT(CREDENTIALS_MAX_BYTES);
+
+    if (api->owner.on_credentials && api->owner.on_credentials(token.at, token.len, &json, api->owner.ctx) &&
+        json.data)
+        reply_json(x, 200, json.data);
+    else if (api->owner.on_credentials)
+        http_reply(x, 404, "Content-Type: text/plain\r\n", 26, wrong, sizeof wrong - 1, NULL, NULL);
+    else
+        reply_unknown(x);
 }
 
 enum route {
@@ -281,6 +341,9 @@ enum route {
     ROUTE_RESPONSE,
     ROUTE_ERROR,
     ROUTE_INIT_ERROR,
+    ROUTE_RESTORE_NEXT,
+    ROUTE_RESTORE_ERROR,
+    ROUTE_CREDENTIALS,
     ROUTE_PING,
     ROUTE_METHOD
 };
@@ -302,12 +365,18 @@ static enum route route_of(const struct http_request *request, struct http_slice
     bool get = http_slice_equal(request->method, "GET"), post = http_slice_equal(request->method, "POST");
     const char *slash;
 
+    if (http_slice_equal(path, "/2021-04-23/credentials"))
+        return get ? ROUTE_CREDENTIALS : ROUTE_METHOD;
     if (!take(&path, "/2018-06-01/"))
         return ROUTE_UNKNOWN;
     if (http_slice_equal(path, "ping"))
         return get ? ROUTE_PING : ROUTE_METHOD;
     if (http_slice_equal(path, "runtime/init/error"))
         return post ? ROUTE_INIT_ERROR : ROUTE_METHOD;
+    if (http_slice_equal(path, "runtime/restore/next"))
+        return get ? ROUTE_RESTORE_NEXT : ROUTE_METHOD;
+    if (http_slice_equal(path, "runtime/restore/error"))
+        return post ? ROUTE_RESTORE_ERROR : ROUTE_METHOD;
     if (!take(&path, "runtime/invocation/"))
         return ROUTE_UNKNOWN;
     if (http_slice_equal(path, "next"))
@@ -348,7 +417,16 @@ static void on_request(struct http_exchange *x, void *ctx)
         handle_error(api, x, id);
         break;
     case ROUTE_INIT_ERROR:
-        handle_init_error(api, x);
+        handle_start_error(api, x, RUNTIME_CALL_INIT_ERROR);
+        break;
+    case ROUTE_RESTORE_NEXT:
+        handle_restore_next(api, x);
+        break;
+    case ROUTE_RESTORE_ERROR:
+        handle_start_error(api, x, RUNTIME_CALL_RESTORE_ERROR);
+        break;
+    case ROUTE_CREDENTIALS:
+        handle_credentials(api, x);
         break;
     case ROUTE_PING:
         http_reply(x, 200, "Content-Type: text/plain\r\n", 26, "pong", 4, NULL, NULL);
@@ -357,7 +435,7 @@ static void on_request(struct http_exchange *x, void *ctx)
         reply_error(x, 405, "MethodNotAllowed", "Method not allowed");
         break;
     case ROUTE_UNKNOWN:
-        reply_error(x, 404, "NotFound", "No such path in this version of the Runtime API");
+        reply_unknown(x);
         break;
     }
 }
@@ -371,9 +449,11 @@ static size_t body_limit(struct http_exchange *x, void *ctx)
     enum route route = route_of(http_exchange_request(x), &id);
     bool answer = (route == ROUTE_RESPONSE || route == ROUTE_ERROR) && api->state == RUNTIME_RUNNING &&
                   http_slice_equal(id, api->request_id);
-    bool init_error = route == ROUTE_INIT_ERROR && api->state == RUNTIME_STARTED;
+    bool start_error =
+        (route == ROUTE_INIT_ERROR && api->state == RUNTIME_STARTED) ||
+        ((route == ROUTE_INIT_ERROR || route == ROUTE_RESTORE_ERROR) && api->state == RUNTIME_RESTORING);
 
-    if ((!answer && !init_error) || (api->large && api->large != x))
+    if ((!answer && !start_error) || (api->large && api->large != x))
         return SMALL_BODY_MAX_BYTES;
     api->large = x;
     return PAYLOAD_MAX_BYTES;
@@ -435,6 +515,7 @@ struct runtime_api *runtime_api_new(uv_loop_t *loop, int listener, const struct 
         .max_headers = 64,
         .linger_bytes = LINGER_BYTES,
         .max_connections = CONNECTIONS_MAX,
+        .reset_at_end = true, /* the next environment of the slot shall see nothing of this one */
         .join_answers =
             true, /* a result's 202 leaves with the next event, when the client asked for both at once */
         .body_limit = body_limit,
@@ -484,19 +565,23 @@ struct runtime_api *runtime_api_free(struct runtime_api *api)
     return NULL;
 }
 
-int runtime_api_adopt_parked(struct runtime_api *api, int fd, const char *wake)
+int runtime_api_adopt_parked(struct runtime_api *api, int fd, enum runtime_parked parked, const char *wake)
 {
-    static const char parked[] =
+    static const char next[] =
         "GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: 127.0.0.1:9001\r\n\r\n";
+    static const char restore[] =
+        "GET /2018-06-01/runtime/restore/next HTTP/1.1\r\nHost: 127.0.0.1:9001\r\n\r\n";
 
-    if (wake) {
+    if (parked == RUNTIME_PARKED_TO_WAKE) {
         api->wake = blob_new(wake, strlen(wake));
         if (!api->wake) {
             (void)close(fd);
             return -ENOMEM;
         }
     }
-    return http_server_adopt(api->server, fd, parked, sizeof parked - 1);
+    return parked == RUNTIME_PARKED_IN_RESTORE
+               ? http_server_adopt(api->server, fd, restore, sizeof restore - 1)
+               : http_server_adopt(api->server, fd, next, sizeof next - 1);
 }
 
 static void optional_header(struct buf *headers, const char *name, const char *value)

@@ -16,6 +16,7 @@
 #include "runtime/state.h"
 
 struct blob;
+struct buf;
 struct runtime_api;
 
 /* What an invocation's `next` answer carries. Texts are borrowed and must be header-safe (no control
@@ -53,7 +54,11 @@ struct runtime_result {
 struct runtime_api_owner {
     void (*on_next)(void *ctx);
     void (*on_result)(const struct runtime_result *result, void *ctx);
-    void (*on_init_error)(const struct runtime_result *result, void *ctx);
+    void (*on_init_error)(const struct runtime_result *result, void *ctx); /* restore/error, too */
+    /* The runtime waits for runtime_api_restored(). NULL: it is no SnapStart environment, 404. */
+    void (*on_restore_next)(void *ctx);
+    /* Appends the environment's credentials as JSON; false when the token is not its own. NULL: 404. */
+    bool (*on_credentials)(const char *token, size_t len, struct buf *out, void *ctx);
     void *ctx;
 };
 
@@ -61,11 +66,18 @@ struct runtime_api_owner {
 struct runtime_api *runtime_api_new(uv_loop_t *loop, int listener, const struct runtime_api_owner *owner);
 /** Closes every connection; no callback afterwards. Accepts NULL; returns NULL. */
 struct runtime_api *runtime_api_free(struct runtime_api *api);
-/** A connection made by the launcher for a cloned runtime, on which it counts as having sent `next`. fd:
- * taken. wake: the wake-up message (JSON text, copied), which is the answer to that `next` while the state
- * stays as it is: the next call is the runtime's first. NULL: the `next` is a real one. Call it in the turn
- * of the loop that made api, before anybody else can be first. Returns 0 or negative errno. */
-int runtime_api_adopt_parked(struct runtime_api *api, int fd, const char *wake);
+enum runtime_parked {
+    RUNTIME_PARKED_IN_NEXT,
+    RUNTIME_PARKED_TO_WAKE, /* in a `next` whose answer is a message of ours: the next call is its first */
+    RUNTIME_PARKED_IN_RESTORE,
+};
+/** A connection made by the launcher for a cloned runtime, on which it counts as having sent that call. fd:
+ * taken. wake: the wake-up message (JSON text, copied) with RUNTIME_PARKED_TO_WAKE, else NULL. Call it in the
+ * turn of the loop that made api, before anybody else can be first. Returns 0 or negative errno. */
+int runtime_api_adopt_parked(struct runtime_api *api, int fd, enum runtime_parked parked, const char *wake);
+/** Answers restore/next, also from inside on_restore_next(). wake: what a clone is told (JSON text, copied),
+ * NULL for nothing. Returns 0, -EBUSY when the runtime does not wait in it, -ENOMEM. */
+int runtime_api_restored(struct runtime_api *api, const char *wake);
 /** Hands out an invocation: at once when the runtime waits in `next`, else when it asks. Strings and body are
  * copied or referenced. Returns 0, -EBUSY when one is outstanding, -ENOMEM. */
 int runtime_api_deliver(struct runtime_api *api, const struct runtime_event *event);

@@ -1,29 +1,32 @@
 #include "runtime/state.h"
 
-#include <stddef.h>
+#define TO(call_, state_) [RUNTIME_CALL_##call_] = { true, RUNTIME_##state_ }
 
-enum { NONE = -1 };
-
+/* One line: in this state, these calls lead there. Any other is refused. */
 /* clang-format off */
-static const int table[RUNTIME_STATE_COUNT][RUNTIME_CALL_COUNT] = {
-    /*                          next           response          error                   init/error          delivered        answered */
-    [RUNTIME_STARTED]        = { RUNTIME_READY, NONE,             NONE,                   RUNTIME_INIT_ERROR, NONE,            NONE },
-    [RUNTIME_INIT_ERROR]     = { NONE,          NONE,             NONE,                   NONE,               NONE,            NONE },
-    [RUNTIME_READY]          = { RUNTIME_READY, NONE,             NONE,                   NONE,               RUNTIME_RUNNING, NONE },
-    [RUNTIME_RUNNING]        = { RUNTIME_RUNNING, RUNTIME_RESPONSE, RUNTIME_ERROR_RESPONSE, NONE,             NONE,            NONE },
-    [RUNTIME_RESPONSE]       = { NONE,          NONE,             NONE,                   NONE,               NONE,            RUNTIME_RESPONSE_SENT },
-    [RUNTIME_ERROR_RESPONSE] = { NONE,          NONE,             NONE,                   NONE,               NONE,            RUNTIME_RESPONSE_SENT },
-    [RUNTIME_RESPONSE_SENT]  = { RUNTIME_READY, NONE,             NONE,                   NONE,               NONE,            NONE },
+static const struct row {
+    bool valid;
+    enum runtime_state next;
+} table[RUNTIME_STATE_COUNT][RUNTIME_CALL_COUNT] = {
+    [RUNTIME_STARTED]        = { TO(NEXT, READY), TO(INIT_ERROR, INIT_ERROR), TO(RESTORE_NEXT, RESTORE_READY) },
+    [RUNTIME_READY]          = { TO(NEXT, READY), TO(DELIVERED, RUNNING) },
+    [RUNTIME_RUNNING]        = { TO(NEXT, RUNNING), TO(RESPONSE, RESPONSE), TO(ERROR, ERROR_RESPONSE) },
+    [RUNTIME_RESPONSE]       = { TO(ANSWERED, RESPONSE_SENT) },
+    [RUNTIME_ERROR_RESPONSE] = { TO(ANSWERED, RESPONSE_SENT) },
+    [RUNTIME_RESPONSE_SENT]  = { TO(NEXT, READY) },
+    [RUNTIME_RESTORE_READY]  = { TO(RESTORE_NEXT, RESTORE_READY), TO(RESTORED, RESTORING) },
+    /* init/error counts as restore/error by now. */
+    [RUNTIME_RESTORING]      = { TO(NEXT, READY), TO(RESTORE_ERROR, RESTORE_ERROR), TO(INIT_ERROR, RESTORE_ERROR) },
 };
 /* clang-format on */
 
 bool runtime_step(enum runtime_state *state, enum runtime_call call)
 {
-    int next = table[*state][call];
+    const struct row *row = &table[*state][call];
 
-    if (next == NONE)
+    if (!row->valid)
         return false;
-    *state = (enum runtime_state)next;
+    *state = row->next;
     return true;
 }
 
@@ -37,6 +40,9 @@ const char *runtime_state_name(enum runtime_state state)
         [RUNTIME_RESPONSE] = "InvocationResponse",
         [RUNTIME_ERROR_RESPONSE] = "InvocationErrorResponse",
         [RUNTIME_RESPONSE_SENT] = "RuntimeResponseSentState",
+        [RUNTIME_RESTORE_READY] = "RestoreReady",
+        [RUNTIME_RESTORING] = "Restoring",
+        [RUNTIME_RESTORE_ERROR] = "RuntimeRestoreErrorState",
     };
 
     return state < RUNTIME_STATE_COUNT ? names[state] : "unknown";
@@ -49,8 +55,11 @@ const char *runtime_call_target(enum runtime_call call)
         [RUNTIME_CALL_RESPONSE] = "InvocationResponse",
         [RUNTIME_CALL_ERROR] = "InvocationErrorResponse",
         [RUNTIME_CALL_INIT_ERROR] = "InitError",
+        [RUNTIME_CALL_RESTORE_NEXT] = "RestoreReady",
+        [RUNTIME_CALL_RESTORE_ERROR] = "RuntimeRestoreErrorState",
         [RUNTIME_CALL_DELIVERED] = "Running",
         [RUNTIME_CALL_ANSWERED] = "RuntimeResponseSentState",
+        [RUNTIME_CALL_RESTORED] = "Restoring",
     };
 
     return call < RUNTIME_CALL_COUNT ? names[call] : "unknown";

@@ -15,6 +15,9 @@ enum runtime_state {
     RUNTIME_RESPONSE,       /* the response is being read */
     RUNTIME_ERROR_RESPONSE, /* the error is being read */
     RUNTIME_RESPONSE_SENT,
+    RUNTIME_RESTORE_READY, /* its INIT is over, and it waits to be restored */
+    RUNTIME_RESTORING,     /* its hooks run */
+    RUNTIME_RESTORE_ERROR,
     RUNTIME_STATE_COUNT
 };
 
@@ -23,8 +26,11 @@ enum runtime_call {
     RUNTIME_CALL_RESPONSE,
     RUNTIME_CALL_ERROR,
     RUNTIME_CALL_INIT_ERROR,
+    RUNTIME_CALL_RESTORE_NEXT,
+    RUNTIME_CALL_RESTORE_ERROR,
     RUNTIME_CALL_DELIVERED, /* not a call: an invocation was handed out */
     RUNTIME_CALL_ANSWERED,  /* not a call: the body of a response or error was taken */
+    RUNTIME_CALL_RESTORED,  /* not a call: restore/next was answered */
     RUNTIME_CALL_COUNT
 };
 

@@ -113,6 +113,32 @@ int flows_end_sockets(void)
     return r;
 }
 
+/* The number behind the word in the line that begins so; 1 when there is none. */
+static unsigned socket_count(const char *path, const char *line_start, const char *word)
+{
+    FILE *file = fopen(path, "re");
+    unsigned count = 1;
+    char line[256];
+
+    while (file && fgets(line, sizeof line, file)) {
+        const char *at = strncmp(line, line_start, strlen(line_start)) == 0 ? strstr(line, word) : NULL;
+
+        if (at)
+            count = (unsigned)strtoul(at + strlen(word), NULL, 10);
+    }
+    if (file)
+        (void)fclose(file);
+    return count;
+}
+
+bool flows_any_socket(void)
+{
+    static const char v4[] = "/proc/thread-self/net/sockstat", v6[] = "/proc/thread-self/net/sockstat6";
+
+    return socket_count(v4, "TCP:", " inuse ") > 0 || socket_count(v4, "TCP:", " tw ") > 0 ||
+           socket_count(v6, "TCP6:", " inuse ") > 0;
+}
+
 uint64_t flows_packets_sent(const char *device)
 {
     FILE *file = fopen("/proc/thread-self/net/dev", "re");

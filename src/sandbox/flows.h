@@ -10,6 +10,7 @@
  * for all namespaces.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /** Ends every TCP socket, except listening ones, of the network namespace that the thread is in. Returns 0 or
@@ -19,6 +20,9 @@ int flows_end_sockets(void);
  * continuations in the host's table. The descriptors: nl_open(NETLINK_NETFILTER) in each namespace. Returns 0
  * or -errno. */
 int flows_forget(int router_nl, int host_nl, uint32_t source);
+/** Whether there is any TCP socket, also one without a process, in the network namespace that the thread is
+ * in; true when the kernel does not tell. Cheap. */
+bool flows_any_socket(void);
 /** How many packets the device has sent, in the network namespace that the thread is in; 0 when there is no
  * such device. */
 uint64_t flows_packets_sent(const char *device);

@@ -53,6 +53,7 @@ static const struct {
 } links[] = {
     { "node_modules",
       "/var/runtime/node_modules" }, /* ES modules do not heed NODE_PATH; they look in every parent folder */
+    { "var/node_modules", "/var/runtime" }, /* as NODE_PATH names it: for what the client itself brings */
     { "dev/fd", "/proc/self/fd" },
     { "dev/stdin", "/proc/self/fd/0" },
     { "dev/stdout", "/proc/self/fd/1" },

@@ -58,19 +58,36 @@ static void send_simple(struct env *env, enum wire_type type, uint64_t number)
 static void prepare_wake(struct env *env, const struct env_vars *vars)
 {
     unsigned char seed[ENV_VARS_SEED_BYTES];
+    bool provided = text_starts(version_of(env)->runtime, "provided");
 
     free(env->wake);
     env->wake = NULL;
-    if (env->template_id == 0)
+    if (env->template_id == 0 || (env->restored && (provided || env->parked == RUNTIME_PARKED_IN_NEXT)))
         return;
     id_random(seed, sizeof seed);
-    env->wake = env_vars_wake(vars, version_of(env)->handler, seed);
+    env->wake = env->restored ? env_vars_restore(env->stream, seed)
+                              : env_vars_wake(vars, version_of(env)->handler, seed);
     if (!env->wake)
         env->template_id = 0;
 }
 
-/* template_id: to clone from; 0 for an ordinary start. */
-static int send_start(struct env *env, enum wire_type type, uint64_t template_id)
+static void choose_template(struct env *env, bool ordinary)
+{
+    struct template_choice choice = { .token = "" };
+
+    if (!ordinary)
+        choice = templates_choose(env->sched, version_of(env));
+    env->template_id = choice.id;
+    env->parked = choice.parked;
+    env->restored = choice.of_version;
+    if (choice.of_version)
+        (void)snprintf(env->token, sizeof env->token, "%s", choice.token);
+    else if (fn_version_has_template(version_of(env)))
+        credentials_make_token(env->token);
+}
+
+/* ordinary: not as a clone. */
+static int send_start(struct env *env, enum wire_type type, bool ordinary)
 {
     const struct fn_version *version = version_of(env);
     struct env_vars_input input = {
@@ -80,16 +97,18 @@ static int send_start(struct env *env, enum wire_type type, uint64_t template_id
         .access_key = env->key.access_key,
         .secret = env->key.secret,
         .token = env->key.token,
+        .credentials_token = env->token,
         .interpreter = sched_interpreter(env->sched, version->runtime),
     };
     struct env_vars vars;
     struct wire_message message = { .type = type, .text = "" };
-    int result = env_vars_build(&input, &vars);
+    int result;
 
+    choose_template(env, ordinary);
+    result = env_vars_build(&input, &vars);
     if (result < 0)
         return result;
     env->has_wrapper = vars.has_wrapper;
-    env->template_id = template_id;
     prepare_wake(env, &vars);
     message.start = (struct wire_start){
         .env_id = env->id,
@@ -116,6 +135,24 @@ static int send_start(struct env *env, enum wire_type type, uint64_t template_id
 static void on_runtime_next(void *ctx)
 {
     step(ctx, LIFE_ON_NEXT);
+}
+
+/* A clone is told what is its own; an ordinary process has nothing to wait for. */
+static void on_runtime_restore_next(void *ctx)
+{
+    struct env *env = ctx;
+
+    if (runtime_api_restored(env->api, env->wake) < 0)
+        log_error("environment %s: it could not be restored; that will time out", env->uuid);
+    free(env->wake);
+    env->wake = NULL;
+}
+
+static bool on_runtime_credentials(const char *token, size_t len, struct buf *out, void *ctx)
+{
+    const struct env *env = ctx;
+
+    return credentials_answer(env->token, token, len, &env->key, env->replace_wall_ms + KEY_SPARE_MS, out);
 }
 
 static void answer(struct env *env, enum sched_outcome outcome, const char *status, const char *error_type,
@@ -265,6 +302,7 @@ static struct report report_of(struct env *env)
         .wall_ms = clock_wall_ms(),
         .duration_us = clock_us() - invocation->begun_us,
         .init_us = env->init_us,
+        .restore_us = env->restore_us,
         .max_memory_mb = (unsigned)((env->max_memory_bytes + (1 << 20) - 1) >> 20),
         .status = invocation->status ? invocation->status : "failure",
         .error_type = invocation->error_type,
@@ -310,8 +348,9 @@ static void complete(struct env *env, bool timed_out, const char *crash_line)
         report_crash(&report, crash_line, log);
     report_end(&report, log);
     env_log_written(env, from);
-    env->init_us = 0;
+    env->init_us = env->restore_us = 0;
     env->invocation = NULL;
+    sched_env_completed(env);
     if (!invocation->answered)
         release_tail(env, invocation);
     buf_done(&env->tail);
@@ -327,8 +366,12 @@ static void log_init_report(struct env *env, const char *phase, const char *stat
     env_log_end_line(env);
     log = env_log_platform(env);
     from = log->len;
-    report_init_failed(version_of(env), phase, status, error_type, clock_us() - env->init_begun_us,
-                       clock_wall_ms(), log);
+    if (env->restored)
+        report_restored(version_of(env), status, error_type, clock_us() - env->init_begun_us, clock_wall_ms(),
+                        log);
+    else
+        report_init_failed(version_of(env), phase, status, error_type, clock_us() - env->init_begun_us,
+                           clock_wall_ms(), log);
     env_log_written(env, from);
     env_log_flush(env);
 }
@@ -423,9 +466,15 @@ static void init_done(struct env *env)
 {
     struct buf *log = env_log_platform(env);
     size_t from = log->len;
+    uint64_t took_us = clock_us() - env->init_begun_us;
 
-    env->init_us = clock_us() - env->init_begun_us;
-    report_init_done(version_of(env), env->init_us, clock_wall_ms(), log);
+    if (env->restored) {
+        env->restore_us = took_us;
+        report_restored(version_of(env), "success", "", took_us, clock_wall_ms(), log);
+    } else {
+        env->init_us = took_us;
+        report_init_done(version_of(env), took_us, clock_wall_ms(), log);
+    }
     env_log_written(env, from);
     env->idle_since_us = clock_us();
     if (env->template_id)
@@ -523,10 +572,10 @@ static void step(struct env *env, enum life_event event)
         sched_withdraw(env);
     if (actions & LIFE_DO_RESTART) {
         close_process(env);
-        unreachable = send_start(env, WIRE_RESTART, 0) < 0;
+        unreachable = send_start(env, WIRE_RESTART, true) < 0;
     }
     if (actions & LIFE_DO_START)
-        unreachable = send_start(env, WIRE_START, 0) < 0;
+        unreachable = send_start(env, WIRE_START, true) < 0;
     if (actions & LIFE_DO_LIMIT_CPU)
         limit_cpu(env);
     act_on_invocation(env, actions, before, event);
@@ -558,24 +607,37 @@ static void log_init_start(struct env *env)
     struct buf *log = env_log_platform(env);
     size_t from = log->len;
 
-    report_init_start(version_of(env), env->sched->config.region,
-                      env->state == LIFE_STARTING ? "init" : "invoke", clock_wall_ms(), log);
+    if (env->restored)
+        report_restore_start(version_of(env), env->sched->config.region, clock_wall_ms(), log);
+    else
+        report_init_start(version_of(env), env->sched->config.region,
+                          env->state == LIFE_STARTING ? "init" : "invoke", clock_wall_ms(), log);
     env_log_written(env, from);
 }
 
 /* connection: taken. */
 static void wake_clone(struct env *env, int connection)
 {
-    templates_cloned(env->sched, version_of(env)->runtime);
+    bool to_wake = env->parked == RUNTIME_PARKED_TO_WAKE;
+
+    templates_cloned(env->sched, env->template_id);
     if (!env->api)
         (void)close(connection);
-    else if (runtime_api_adopt_parked(env->api, connection, env->wake) < 0)
+    else if (runtime_api_adopt_parked(env->api, connection, env->parked, to_wake ? env->wake : NULL) < 0)
         log_error("environment %s: the clone could not be woken; its INIT will time out", env->uuid);
 }
 
 static void take_fds(struct env *env, uint64_t flags, int *fds, size_t fd_count)
 {
-    struct runtime_api_owner owner = { on_runtime_next, on_runtime_result, on_runtime_init_error, env };
+    bool has_template = fn_version_has_template(version_of(env));
+    struct runtime_api_owner owner = {
+        .on_next = on_runtime_next,
+        .on_result = on_runtime_result,
+        .on_init_error = on_runtime_init_error,
+        .on_restore_next = has_template ? on_runtime_restore_next : NULL,
+        .on_credentials = has_template ? on_runtime_credentials : NULL,
+        .ctx = env,
+    };
 
     env->api = runtime_api_new(env->sched->config.loop, fds[WIRE_FD_LISTENER], &owner);
     fds[WIRE_FD_LISTENER] = -1;
@@ -589,14 +651,15 @@ static void take_fds(struct env *env, uint64_t flags, int *fds, size_t fd_count)
         env->memory_peak_fd = fds[WIRE_FD_MEMORY_PEAK];
         fds[WIRE_FD_MEMORY_PEAK] = -1;
     }
-    if ((flags & WIRE_PARKED) && fd_count > WIRE_FD_CONNECTION && env->wake) {
+    if ((flags & WIRE_PARKED) && fd_count > WIRE_FD_CONNECTION && env->template_id) {
         wake_clone(env, fds[WIRE_FD_CONNECTION]);
         fds[WIRE_FD_CONNECTION] = -1;
-    } else {
-        env->template_id = 0; /* the launcher made an ordinary one */
     }
-    free(env->wake);
-    env->wake = NULL;
+    /* What is restored is told when it asks. */
+    if (!env->restored) {
+        free(env->wake);
+        env->wake = NULL;
+    }
 }
 
 static void on_started(struct env *env, uint64_t flags, int *fds, size_t fd_count)
@@ -611,6 +674,10 @@ static void on_started(struct env *env, uint64_t flags, int *fds, size_t fd_coun
         return;
     }
     env->init_begun_us = clock_us();
+    if (!(flags & WIRE_PARKED)) {
+        env->template_id = 0; /* the launcher made an ordinary one */
+        env->restored = false;
+    }
     log_init_start(env);
     take_fds(env, flags, fds, fd_count);
     step(env, LIFE_ON_STARTED);
@@ -619,7 +686,7 @@ static void on_started(struct env *env, uint64_t flags, int *fds, size_t fd_coun
 static void on_failed(struct env *env, const struct wire_message *message)
 {
     if (message->number == WIRE_FAIL_TEMPLATE && env->template_id) {
-        templates_clone_refused(env->sched, version_of(env)->runtime, message->text);
+        templates_clone_refused(env->sched, env->template_id, message->text);
         step(env, LIFE_ON_NO_CLONE);
         return;
     }
@@ -743,7 +810,7 @@ struct env *env_start(struct pool *pool)
     }
     HASH_ADD(hh, pool->sched->envs, id, sizeof env->id, env);
     arm(env, START_TIMEOUT_MS);
-    if (send_start(env, WIRE_START, templates_choose(env->sched, pool->version)) < 0)
+    if (send_start(env, WIRE_START, false) < 0)
         start_unreachable(env);
     return env;
 }

@@ -10,6 +10,8 @@
 #include "model/function.h"
 #include "wire/wire.h"
 
+#define RUNTIME_API "127.0.0.1:9001"
+
 enum { VARS_MAX = WIRE_MAX_ENV, ARGS_MAX = 8, VALUE_MAX_BYTES = 8192, WAKE_MAX_BYTES = 1 << 20 };
 
 static void add(struct env_vars *vars, bool *failed, const char *name, const char *format, ...)
@@ -91,7 +93,7 @@ static void add_of_runtime(struct env_vars *vars, bool *failed, const char *runt
     }
     add(vars, failed, "AWS_REGION", "%s", region);
     add(vars, failed, "AWS_DEFAULT_REGION", "%s", region);
-    add(vars, failed, "AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001");
+    add(vars, failed, "AWS_LAMBDA_RUNTIME_API", RUNTIME_API);
     add(vars, failed, "_AWS_XRAY_DAEMON_ADDRESS", "169.254.100.1");
     add(vars, failed, "_AWS_XRAY_DAEMON_PORT", "2000");
 }
@@ -102,15 +104,28 @@ static void add_platform(struct env_vars *vars, bool *failed, const struct env_v
 
     add(vars, failed, "_HANDLER", "%s", version->handler);
     add_of_runtime(vars, failed, version->runtime, in->region);
-    add(vars, failed, "AWS_ACCESS_KEY_ID", "%s", in->access_key);
-    add(vars, failed, "AWS_SECRET_ACCESS_KEY", "%s", in->secret);
-    add(vars, failed, "AWS_SESSION_TOKEN", "%s", in->token);
+    if (fn_version_has_template(version)) {
+        /* Keys that stand in a template would be those of all its clones. */
+        add(vars, failed, "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+            "http://" RUNTIME_API "/2021-04-23/credentials");
+        add(vars, failed, "AWS_CONTAINER_AUTHORIZATION_TOKEN", "%s", in->credentials_token);
+    } else {
+        add(vars, failed, "AWS_ACCESS_KEY_ID", "%s", in->access_key);
+        add(vars, failed, "AWS_SECRET_ACCESS_KEY", "%s", in->secret);
+        add(vars, failed, "AWS_SESSION_TOKEN", "%s", in->token);
+    }
     add(vars, failed, "AWS_LAMBDA_FUNCTION_NAME", "%s", version->function_name);
     add(vars, failed, "AWS_LAMBDA_FUNCTION_VERSION", "%s", version->version);
     add(vars, failed, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "%u", version->memory_mb);
     add(vars, failed, "AWS_LAMBDA_LOG_GROUP_NAME", "%s", version->log_group);
     add(vars, failed, "AWS_LAMBDA_LOG_STREAM_NAME", "%s", in->log_stream);
-    add(vars, failed, "AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand");
+    add(vars, failed, "AWS_LAMBDA_INITIALIZATION_TYPE", "%s",
+        fn_version_has_template(version) ? "snap-start" : "on-demand");
+    if (in->is_template) {
+        add(vars, failed, "UV_USE_IO_URING", "0"); /* a ring cannot be cloned */
+        if (!text_starts(version->runtime, "provided"))
+            add(vars, failed, "IRORI_TEMPLATE", "function");
+    }
     if (version->log_format == LOG_FORMAT_JSON) {
         add(vars, failed, "AWS_LAMBDA_LOG_FORMAT", "JSON");
         add(vars, failed, "AWS_LAMBDA_LOG_LEVEL", "%s",
@@ -135,6 +150,8 @@ static bool reserved(const char *name)
         "AWS_ACCESS_KEY_ID",
         "AWS_SECRET_ACCESS_KEY",
         "AWS_SESSION_TOKEN",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN",
         "AWS_LAMBDA_RUNTIME_API",
         "LAMBDA_TASK_ROOT",
         "LAMBDA_RUNTIME_DIR",
@@ -243,6 +260,18 @@ char *env_vars_wake(const struct env_vars *vars, const char *handler,
     (void)buf_puts(&json, "},\"handler\":");
     (void)buf_json_string(&json, handler, strlen(handler));
     (void)buf_puts(&json, ",\"root\":\"/var/task\"}");
+    return buf_take(&json, NULL);
+}
+
+char *env_vars_restore(const char *log_stream, const unsigned char seed[static ENV_VARS_SEED_BYTES])
+{
+    struct buf json = BUF_INIT(WAKE_MAX_BYTES);
+    char hex[2 * ENV_VARS_SEED_BYTES + 1];
+
+    text_hex(seed, ENV_VARS_SEED_BYTES, hex);
+    (void)buf_printf(&json, "{\"seed\":\"%s\",\"env\":{\"AWS_LAMBDA_LOG_STREAM_NAME\":", hex);
+    (void)buf_json_string(&json, log_stream, strlen(log_stream));
+    (void)buf_puts(&json, "}}");
     return buf_take(&json, NULL);
 }
 

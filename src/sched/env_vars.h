@@ -16,6 +16,9 @@ struct env_vars_input {
     const char *region;
     const char *log_stream;
     const char *access_key, *secret, *token;
+    /* For versions with a template of their own: with it they ask the Runtime API for credentials. */
+    const char *credentials_token;
+    bool is_template;        /* the process will be captured, and is none that serves */
     const char *interpreter; /* path inside the sandbox; "" for provided */
 };
 
@@ -39,6 +42,10 @@ int env_vars_build_template(const char *runtime, const char *region, const char 
  *   {"seed":"<hex>","env":{"NAME":"value",...},"handler":"index.handler","root":"/var/task"} */
 char *env_vars_wake(const struct env_vars *vars, const char *handler,
                     const unsigned char seed[static ENV_VARS_SEED_BYTES]);
+/** The message that makes a clone of a function's template an environment of its own, likewise:
+ *
+ *   {"seed":"<hex>","env":{"AWS_LAMBDA_LOG_STREAM_NAME":"..."}} */
+char *env_vars_restore(const char *log_stream, const unsigned char seed[static ENV_VARS_SEED_BYTES]);
 /** The variable of the version that a clone could not obey, because the interpreter reads it before it is
  * cloned; NULL when there is none. Borrowed from version. */
 const char *env_vars_against_clone(const struct fn_version *version);

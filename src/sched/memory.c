@@ -140,29 +140,52 @@ void memory_enforce(struct sched *sched)
     while (sched->memory_used_bytes > full + freed) {
         struct env *env = longest_idle(sched);
 
-        if (!env)
+        if (!env) {
+            (void)templates_yield(sched);
             return;
+        }
         memory_sample_env(env, true);
         freed += bytes_of(env);
         env_evict(env);
     }
 }
 
-bool memory_admit(struct pool *pool)
+static uint64_t estimate_of(const struct pool *pool)
 {
-    struct sched *sched = pool->sched;
-    uint64_t estimate = pool->memory_estimate_bytes ? pool->memory_estimate_bytes : FIRST_ESTIMATE_BYTES;
-    uint64_t wanted, freed = 0;
-    struct env *env;
+    return pool->memory_estimate_bytes ? pool->memory_estimate_bytes : FIRST_ESTIMATE_BYTES;
+}
 
+/* The use with one more process of that size. */
+static uint64_t with_one_more(struct sched *sched, uint64_t estimate)
+{
     if (clock_us() - sched->memory_read_us > SCHED_SAMPLE_US)
         memory_sample(sched);
     /* Those on their way do not show in the sample yet. */
-    wanted = sched->memory_used_bytes + estimate * (sched->starting + 1u);
+    return sched->memory_used_bytes + estimate * (sched->starting + 1u);
+}
+
+bool memory_has_room(struct pool *pool)
+{
+    return with_one_more(pool->sched, estimate_of(pool)) <= pool->sched->config.max_memory_bytes;
+}
+
+bool memory_has_room_for_template(struct sched *sched)
+{
+    return with_one_more(sched, FIRST_ESTIMATE_BYTES) <= sched->config.max_memory_bytes;
+}
+
+bool memory_admit(struct pool *pool)
+{
+    struct sched *sched = pool->sched;
+    uint64_t wanted = with_one_more(sched, estimate_of(pool)), freed = 0;
+    struct env *env;
+
     while (wanted > sched->config.max_memory_bytes + freed) {
         env = longest_idle(sched);
-        if (!env)
+        if (!env) {
+            (void)templates_yield(sched); /* what it frees shows when it has ended */
             return false;
+        }
         freed += bytes_of(env);
         env_evict(env);
     }

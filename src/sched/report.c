@@ -43,6 +43,11 @@ static void json_text(struct buf *out, const char *name, const char *value, bool
     (void)buf_json_string(out, value, strlen(value));
 }
 
+static const char *initialization_type(const struct fn_version *version)
+{
+    return fn_version_has_template(version) ? "snap-start" : "on-demand";
+}
+
 static void json_end(struct buf *out)
 {
     (void)buf_puts(out, "}}\n");
@@ -109,7 +114,7 @@ void report_init_start(const struct fn_version *version, const char *region, con
     if (!wanted(version, "INFO"))
         return;
     json_begin(out, wall_ms, "platform.initStart");
-    json_text(out, "initializationType", "on-demand", true);
+    json_text(out, "initializationType", initialization_type(version), true);
     json_text(out, "phase", phase, false);
     json_text(out, "runtimeVersion", name.data, false);
     json_text(out, "runtimeVersionArn", arn.data, false);
@@ -130,7 +135,7 @@ void report_init_failed(const struct fn_version *version, const char *phase, con
         return;
     }
     json_begin(out, wall_ms, "platform.initReport");
-    json_text(out, "initializationType", "on-demand", true);
+    json_text(out, "initializationType", initialization_type(version), true);
     json_text(out, "phase", phase, false);
     json_text(out, "status", status, false);
     if (*error_type)
@@ -145,16 +150,71 @@ void report_init_done(const struct fn_version *version, uint64_t duration_us, ui
     if (!is_json(version) || !wanted(version, "DEBUG"))
         return;
     json_begin(out, wall_ms, "platform.initRuntimeDone");
-    json_text(out, "initializationType", "on-demand", true);
+    json_text(out, "initializationType", initialization_type(version), true);
     json_text(out, "phase", "init", false);
     json_text(out, "status", "success", false);
     json_end(out);
     json_begin(out, wall_ms, "platform.initReport");
-    json_text(out, "initializationType", "on-demand", true);
+    json_text(out, "initializationType", initialization_type(version), true);
     json_text(out, "phase", "init", false);
     json_text(out, "status", "success", false);
     (void)buf_printf(out, ",\"metrics\":{\"durationMs\":%.3f}", (double)duration_us / 1000);
     json_end(out);
+}
+
+void report_restore_start(const struct fn_version *version, const char *region, uint64_t wall_ms,
+                          struct buf *out)
+{
+    AUTO_BUF struct buf name = BUF_INIT(128), arn = BUF_INIT(256);
+
+    report_runtime_version(version, region, &name, &arn);
+    if (!name.data || !arn.data)
+        return;
+    if (!is_json(version)) {
+        (void)buf_printf(out, "RESTORE_START Runtime Version: %s\tRuntime Version ARN: %s\n", name.data,
+                         arn.data);
+        return;
+    }
+    if (!wanted(version, "INFO"))
+        return;
+    json_begin(out, wall_ms, "platform.restoreStart");
+    json_text(out, "runtimeVersion", name.data, true);
+    json_text(out, "runtimeVersionArn", arn.data, false);
+    json_text(out, "functionName", version->function_name, false);
+    json_text(out, "functionVersion", version->version, false);
+    json_end(out);
+}
+
+static void restored_json(const char *type, const char *status, const char *error_type, uint64_t duration_us,
+                          uint64_t wall_ms, struct buf *out)
+{
+    json_begin(out, wall_ms, type);
+    json_text(out, "status", status, true);
+    if (*error_type)
+        json_text(out, "errorType", error_type, false);
+    if (duration_us > 0)
+        (void)buf_printf(out, ",\"metrics\":{\"durationMs\":%.3f}", (double)duration_us / 1000);
+    json_end(out);
+}
+
+void report_restored(const struct fn_version *version, const char *status, const char *error_type,
+                     uint64_t duration_us, uint64_t wall_ms, struct buf *out)
+{
+    bool failed = strcmp(status, "success") != 0;
+
+    if (!is_json(version)) {
+        (void)buf_printf(out, "RESTORE_REPORT Restore Duration: %.2f ms", (double)duration_us / 1000);
+        if (failed)
+            (void)buf_printf(out, "\tStatus: %s", status);
+        if (*error_type)
+            (void)buf_printf(out, "\tError Type: %s", error_type);
+        (void)buf_putc(out, '\n');
+        return;
+    }
+    if (wanted(version, failed ? "WARN" : "DEBUG"))
+        restored_json("platform.restoreRuntimeDone", status, error_type, 0, wall_ms, out);
+    if (wanted(version, failed ? "WARN" : "INFO"))
+        restored_json("platform.restoreReport", status, error_type, duration_us, wall_ms, out);
 }
 
 void report_start(const struct report *report, struct buf *out)
@@ -239,6 +299,9 @@ static void end_text(const struct report *report, struct buf *out)
                      report->version->memory_mb, report->max_memory_mb);
     if (report->init_us > 0)
         (void)buf_printf(out, "Init Duration: %.2f ms\t", (double)report->init_us / 1000);
+    if (report->restore_us > 0)
+        (void)buf_printf(out, "Restore Duration: %.2f ms\tBilled Restore Duration: %llu ms\t",
+                         (double)report->restore_us / 1000, (unsigned long long)ceil_ms(report->restore_us));
     if (strcmp(report->status, "timeout") == 0)
         (void)buf_puts(out, "Status: timeout");
     else if (strcmp(report->status, "failure") == 0)
@@ -276,6 +339,9 @@ static void end_json(const struct report *report, struct buf *out)
                      report->version->memory_mb, report->max_memory_mb);
     if (report->init_us > 0)
         (void)buf_printf(out, ",\"initDurationMs\":%.3f", (double)report->init_us / 1000);
+    if (report->restore_us > 0)
+        (void)buf_printf(out, ",\"restoreDurationMs\":%.3f,\"billedRestoreDurationMs\":%llu",
+                         (double)report->restore_us / 1000, (unsigned long long)ceil_ms(report->restore_us));
     (void)buf_putc(out, '}');
     json_end(out);
 }

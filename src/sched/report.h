@@ -17,7 +17,8 @@ struct report {
     const char *request_id;
     uint64_t wall_ms;
     uint64_t duration_us;
-    uint64_t init_us; /* 0: not the first invocation of an on-demand environment */
+    uint64_t init_us;    /* 0: not the first invocation of an environment that made its INIT */
+    uint64_t restore_us; /* 0: not the first of one that was restored */
     unsigned max_memory_mb;
     const char *status;     /* "success", "error", "failure" or "timeout" */
     const char *error_type; /* "" when none; only the text form's failing ones show it */
@@ -38,6 +39,12 @@ void report_init_failed(const struct fn_version *version, const char *phase, con
 /** A successful INIT's DEBUG events; nothing in text. */
 void report_init_done(const struct fn_version *version, uint64_t duration_us, uint64_t wall_ms,
                       struct buf *out);
+/** A clone with its INIT behind it is beginning: RESTORE_START, platform.restoreStart. */
+void report_restore_start(const struct fn_version *version, const char *region, uint64_t wall_ms,
+                          struct buf *out);
+/** It has asked for work, or failed: RESTORE_REPORT, platform.restoreReport. */
+void report_restored(const struct fn_version *version, const char *status, const char *error_type,
+                     uint64_t duration_us, uint64_t wall_ms, struct buf *out);
 void report_start(const struct report *report, struct buf *out);
 /** What ended the invocation, if not the runtime itself: the line before END. */
 void report_timeout(const struct report *report, struct buf *out);

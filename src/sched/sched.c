@@ -22,6 +22,7 @@ enum {
     TICK_MS = 250,
     PRUNE_TICKS = 8,
     FORGET_TICKS = 240,
+    PEAK_TICKS = 40,
     FLUSH_MS = 50,
 };
 
@@ -235,10 +236,23 @@ static void refuse_stranded(struct pool *pool, const char *reason, const char *t
         refuse(pool->sched, dequeue(pool), reason, text);
 }
 
+static bool is_clean(const struct pool *pool)
+{
+    return pool->version->clean;
+}
+
+/* Has served its one invocation. */
+static bool is_used_up(const struct env *env)
+{
+    return is_clean(env->pool) && env->requests > 0;
+}
+
 static void grow(struct pool *pool, bool count_responded)
 {
     struct sched *sched = pool->sched;
 
+    if (is_clean(pool))
+        count_responded = false; /* they serve nobody else */
     while (pool->queued > pool->starting + (count_responded ? pool->responded : 0)) {
         if (!sched->link || !sched->ready)
             return; /* sched_connect() and READY come back to it */
@@ -251,6 +265,46 @@ static void grow(struct pool *pool, bool count_responded)
     }
     if (count_responded && pool->queued > pool->starting && !uv_is_active((uv_handle_t *)&pool->grace))
         (void)uv_timer_start(&pool->grace, on_grace, GRACE_MS, 0);
+}
+
+/* Clean state: environments made ahead, as many as there were invocations at once lately. */
+static void refill(struct pool *pool)
+{
+    struct sched *sched = pool->sched;
+    unsigned wanted = pool->peak > pool->peak_before ? pool->peak : pool->peak_before, there = pool->starting;
+
+    if (!is_clean(pool) || !pool->current || sched->stopping || !sched_ready(sched))
+        return;
+    list_each(at, &pool->idle) there++;
+    for (; there < wanted + pool->queued && memory_has_room(pool); there++)
+        start_one(pool);
+}
+
+void sched_template_ready(struct template *template)
+{
+    struct pool *pool = NULL;
+
+    HASH_FIND_STR(template->sched->pools, template->key, pool);
+    if (pool)
+        refill(pool);
+}
+
+static void note_peak(struct pool *pool)
+{
+    if (pool->running + pool->queued > pool->peak)
+        pool->peak = pool->running + pool->queued;
+}
+
+static void give(struct env *env, struct invocation *invocation)
+{
+    env->pool->running++;
+    note_peak(env->pool);
+    env_invoke(env, invocation);
+}
+
+void sched_env_completed(struct env *env)
+{
+    env->pool->running--;
 }
 
 static void on_grace(uv_timer_t *timer)
@@ -270,8 +324,8 @@ static unsigned coming(const struct pool *pool)
     unsigned count = 0;
 
     for (const struct env *env = pool->sched->envs; env; env = env->hh.next) {
-        if (env->pool == pool &&
-            (env->state == LIFE_STARTING || env->state == LIFE_INIT || life_has_invocation(env->state)))
+        if (env->pool == pool && (env->state == LIFE_STARTING || env->state == LIFE_INIT ||
+                                  (life_has_invocation(env->state) && !is_clean(pool))))
             count++;
     }
     return count;
@@ -313,7 +367,8 @@ void sched_offer(struct env *env)
 {
     struct pool *pool = env->pool;
     struct sched *sched = env->sched;
-    bool keep = pool->current && !sched->stopping && !env_is_old(env);
+    bool used_up = is_used_up(env), serves = !used_up && !env_is_old(env),
+         keep = serves && pool->current && !sched->stopping;
 
     list_push_back(&sched->lru, &env->lru_node);
     /* One that must start a process first comes after those that need not. */
@@ -321,10 +376,14 @@ void sched_offer(struct env *env)
         list_push_back(&pool->idle, &env->pool_node);
     else
         list_push_front(&pool->idle, &env->pool_node);
-    if (pool->queued > 0 && !env_is_old(env))
-        env_invoke(env, dequeue(pool));
+    if (pool->queued > 0 && serves)
+        give(env, dequeue(pool));
     else if (!keep || (env->state == LIFE_DOWN && env->requests == 0))
         env_evict(env);
+    if (used_up) {
+        grow(pool, true);
+        refill(pool);
+    }
 }
 
 void sched_env_released(struct env *env)
@@ -353,13 +412,14 @@ static void enqueue(struct pool *pool, struct invocation *invocation)
         struct env *env = list_entry(pool->idle.next, struct env, pool_node);
 
         if (!env_is_old(env)) {
-            env_invoke(env, invocation);
+            give(env, invocation);
             return;
         }
         env_evict(env);
     }
     list_push_back(&pool->queue, &invocation->node);
     pool->queued++;
+    note_peak(pool);
     grow(pool, true);
 }
 
@@ -411,6 +471,14 @@ void sched_invoke(struct sched *sched, const struct sched_request *request, sche
     enqueue(pool, invocation);
 }
 
+static void age_peaks(struct sched *sched)
+{
+    for (struct pool *pool = sched->pools; pool; pool = pool->hh.next) {
+        pool->peak_before = pool->peak;
+        pool->peak = pool->running + pool->queued;
+    }
+}
+
 static void on_tick(uv_timer_t *timer)
 {
     struct sched *sched = timer->data;
@@ -420,6 +488,8 @@ static void on_tick(uv_timer_t *timer)
     templates_end_unused(sched);
     if (++sched->ticks % PRUNE_TICKS == 0)
         pictures_prune_logs(sched);
+    if (sched->ticks % PEAK_TICKS == 0)
+        age_peaks(sched);
     if (sched->ticks % FORGET_TICKS == 0)
         pictures_forget(sched);
 }

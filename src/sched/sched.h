@@ -37,6 +37,9 @@ struct sched_config {
     uint64_t template_idle_ms; /* a template that no function could use lives so long */
     /** Machine and runtimes, as the launcher's READY says (JSON text); may be NULL. */
     void (*on_ready)(const char *json, void *ctx);
+    /** The template of a version whose snapshot is pending was tried. failure: why its INIT does not work,
+     * NULL when it does. May come again; may be NULL. */
+    void (*on_snapshot_tried)(const struct fn_version *version, const char *failure, void *ctx);
     void *ctx;
 };
 
@@ -62,6 +65,8 @@ const struct function *sched_find_function(const struct sched *sched, const char
 /** By url-id (any case); *ret_url_index tells which of its URLs. */
 const struct function *sched_find_url(const struct sched *sched, const char *url_id, size_t len,
                                       size_t *ret_url_index);
+/** Whether the version's template is still to be tried. */
+bool sched_snapshot_pending(const struct sched *sched, const struct fn_version *version);
 size_t sched_function_count(const struct sched *sched);
 /** Takes one of an alias's versions by weight. */
 struct fn_version *sched_route(const struct fn_alias *alias);

@@ -27,6 +27,7 @@
 #include "base/buf.h"
 #include "base/list.h"
 #include "base/log.h"
+#include "runtime/runtime_api.h"
 #include "sched/awake.h"
 #include "sched/failure.h"
 #include "sched/life.h"
@@ -36,12 +37,12 @@
 
 #define SANDBOX_HOSTNAME "169-254-100-1"
 
+enum { TEMPLATE_KEY_BYTES = 80, CREDENTIALS_TOKEN_BYTES = 33 };
+
 struct link;
 struct log_source;
 struct log_writer;
 struct pool;
-struct runtime_api;
-struct runtime_result;
 struct template_log;
 struct wire_exited;
 struct wire_message;
@@ -86,11 +87,12 @@ struct invocation {
 struct pool {
     char *key; /* config_id and version */
     struct sched *sched;
-    struct fn_version *version; /* counted */
-    bool current;               /* its version is in the function's picture */
-    struct list idle;           /* env->pool_node; the most recently used first */
-    struct list queue;          /* invocation->node; the oldest first */
-    unsigned queued, starting, responded, envs;
+    struct fn_version *version;                          /* counted */
+    bool current;                                        /* its version is in the function's picture */
+    struct list idle;                                    /* env->pool_node; the most recently used first */
+    struct list queue;                                   /* invocation->node; the oldest first */
+    unsigned queued, starting, running, responded, envs; /* running: have an invocation */
+    unsigned peak, peak_before;     /* invocations at once in this and the last window (clean state) */
     uint64_t memory_estimate_bytes; /* of one environment, from the last one measured */
     uv_timer_t grace;               /* before an environment is made although one is about to be free */
     bool closing;
@@ -117,11 +119,14 @@ struct env {
     struct log_source *log_source; /* env_log.c; NULL when closed */
     struct temporary_key key;
     bool has_key, has_wrapper;
-    uint64_t template_id;     /* of the template that it was to be cloned from; 0 = an ordinary start */
-    char *wake;               /* what its clone is told; NULL once it was, or when there is none */
-    uint64_t replace_wall_ms; /* before the key ends */
+    uint64_t template_id;       /* of the template that it was to be cloned from; 0 = an ordinary start */
+    enum runtime_parked parked; /* where its clone waits */
+    bool restored;              /* its clone has the function's INIT behind it */
+    char *wake;                 /* what its clone is told; NULL once it was, or when there is none */
+    char token[CREDENTIALS_TOKEN_BYTES]; /* with which its processes ask for credentials; "" = they do not */
+    uint64_t replace_wall_ms;            /* before the key ends */
     uint64_t created_us, init_begun_us, idle_since_us;
-    uint64_t init_us; /* of a successful INIT that no REPORT has shown yet */
+    uint64_t init_us, restore_us; /* of a successful INIT or restore that no REPORT has shown yet */
     uint64_t requests;
     uint64_t memory_bytes, max_memory_bytes, memory_read_us;
     uint64_t memory_peak_bytes; /* file pages included, as of the last sample */
@@ -133,11 +138,15 @@ struct env {
     UT_hash_handle hh;
 };
 
-/* Stays while its runtime may come back, that is for good: there are as many as runtime ids. */
+/* Of a runtime: stays while it may come back, that is for good, and there are as many as runtime ids. Of a
+ * function's version: as long as a picture has it. */
 struct template
 {
     struct sched *sched;
+    char key[TEMPLATE_KEY_BYTES]; /* the runtime id; of a version as the pool's */
+    char name[128];               /* for people */
     char runtime[24];
+    struct fn_version *version; /* counted; NULL: of a runtime */
     enum template_state state;
     uint64_t id;    /* on the wire; 0 while the launcher knows none */
     unsigned users; /* versions in pictures */
@@ -148,13 +157,25 @@ struct template
     char output[4096];        /* its last words */
     size_t output_len, output_logged;
     unsigned failures; /* in a row */
-    unsigned deaths;   /* of clones in their INIT, in a row */
+    unsigned deaths;   /* of clones before their first `next`, and clones that could not be made, in a row */
     uint64_t clones, fallbacks, ineligible, failed;
     char why[256];      /* of the event being handled */
     char reported[256]; /* the failure that was logged last, likewise the refusal; not again in a row */
     char refused[256];
     char reason[256]; /* the last failure or refusal, for people */
     UT_hash_handle hh;
+
+    /* Of a version only. */
+    bool wanted;                /* somebody has called it, or waits for its state */
+    bool tried;                 /* it is known whether its INIT works */
+    bool init_failed;           /* at the last try */
+    bool by_function;           /* the event being handled is the function's own fault */
+    enum runtime_parked parked; /* where its process waits */
+    char token[CREDENTIALS_TOKEN_BYTES];
+    struct temporary_key credentials;
+    bool has_credentials;
+    struct log_writer *writer;
+    struct buf lines; /* not yet written */
 };
 
 struct sched {
@@ -164,7 +185,7 @@ struct sched {
     struct url_entry *urls;
     struct pool *pools;
     struct env *envs;           /* by id */
-    struct template *templates; /* by runtime */
+    struct template *templates; /* by key */
     struct list lru;            /* env->lru_node; the longest idle first */
     struct list dirty;
     struct list paused; /* env_log.c: what has written too much for now */
@@ -190,9 +211,11 @@ struct sched {
 };
 
 /* sched.c */
-void sched_offer(struct env *env);       /* it can take an invocation: gives it one, pools it, or ends it */
-void sched_withdraw(struct env *env);    /* takes it out of the idle lists */
-void sched_env_started(struct env *env); /* STARTING or INIT is over, well or badly */
+void sched_offer(struct env *env);    /* it can take an invocation: gives it one, pools it, or ends it */
+void sched_withdraw(struct env *env); /* takes it out of the idle lists */
+void sched_template_ready(struct template *template); /* clones can be made */
+void sched_env_completed(struct env *env);            /* its invocation is over */
+void sched_env_started(struct env *env);              /* STARTING or INIT is over, well or badly */
 void sched_start_failed(struct pool *pool, const struct failure *failure, uint32_t reason);
 /** Those who wait get this version of the same function instead, which is what they asked for by now. */
 void sched_requeue(struct pool *pool, struct fn_version *version);
@@ -233,26 +256,54 @@ void env_log_flush(struct env *env);
 struct buf *env_log_platform(struct env *env); /* to append platform lines to; env_log_written() afterwards */
 void env_log_written(struct env *env, size_t from);
 
-/* templates.c */
+/* templates.c: what one template does */
+void template_step_event(struct template *template, enum template_event event);
+/** Texts of others, for people: one line. */
+void template_set_text(char *to, size_t size, const char *text, size_t len);
+void template_set_why(struct template *template, const char *text);
+/** It is known whether the version's INIT works. failure: NULL when it does. */
+void template_tell_tried(struct template *template, const char *failure);
 void templates_on_wire(struct sched *sched, const struct wire_message *message, int *fds, size_t fd_count);
 void templates_on_ready(struct sched *sched);
 void templates_lost(struct sched *sched);
 void templates_stop(struct sched *sched); /* each ends; sched_check_stopped() as they do */
+/** There is none now: makes it, forgets it, or leaves it. */
+void template_reconsider(struct template *template);
+
+/* template_use.c: which there are, and what is cloned from them */
+struct template *template_find_id(const struct sched *sched, uint64_t id);
 /** A picture takes another's place; either may be NULL. */
 void templates_follow(struct sched *sched, const struct function *before, const struct function *after);
 void templates_end_unused(struct sched *sched);
-/** The template that a first start of this version is to be cloned from; 0 for an ordinary start. */
-uint64_t templates_choose(struct sched *sched, const struct fn_version *version);
-void templates_cloned(struct sched *sched, const char *runtime);
-void templates_clone_refused(struct sched *sched, const char *runtime, const char *why);
-/** A clone came through its INIT. */
+/** Ends the version's template that was not used for longest, when memory is short. False when there is none.
+ */
+bool templates_yield(struct sched *sched);
+struct template_choice {
+    uint64_t id; /* 0: an ordinary start */
+    enum runtime_parked parked;
+    bool of_version;
+    const char *token; /* borrowed; "" unless of_version */
+};
+/** What a first start of this version is to be cloned from. */
+struct template_choice templates_choose(struct sched *sched, const struct fn_version *version);
+void templates_cloned(struct sched *sched, uint64_t id);
+void templates_clone_refused(struct sched *sched, uint64_t id, const char *why);
+/** A clone came to its first `next`. */
 void templates_clone_lives(struct sched *sched, uint64_t id);
-/** A clone was ended by a signal in its INIT, and not by us. */
+/** A clone was ended by a signal before, and not by us. */
 void templates_clone_died(struct sched *sched, uint64_t id, int signal);
+
+/* credentials.c */
+void credentials_make_token(char out[static CREDENTIALS_TOKEN_BYTES]);
+/** What the Runtime API answers to whoever has the token; false to others. */
+bool credentials_answer(const char *token, const char *given, size_t len, const struct temporary_key *key,
+                        uint64_t expires_wall_ms, struct buf *out);
 
 /* template_log.c */
 void template_log_open(struct template *template, int fd); /* takes fd */
 void template_log_close(struct template *template);
+/** Writes whole lines into the function's log; of a version only. */
+void template_log_append(struct template *template, const struct buf *lines);
 void template_log_repeat(const struct template *template, enum log_level level); /* the last lines */
 
 /* memory.c */
@@ -260,7 +311,10 @@ void template_log_repeat(const struct template *template, enum log_level level);
 uint64_t memory_peak(uint64_t sampled, uint64_t peak, uint64_t file_now, uint64_t limit);
 /** Not more often than twice a second, unless forced or when the peak has risen. */
 void memory_sample_env(struct env *env, bool force);
-/** Room for one more environment of this pool? Evicts the longest idle ones to make it. */
+/** Room for one more environment of this pool as things are? */
+bool memory_has_room(struct pool *pool);
+bool memory_has_room_for_template(struct sched *sched);
+/** For an environment of this pool, and evicts the longest idle ones to make it. */
 bool memory_admit(struct pool *pool);
 void memory_sample(struct sched *sched);
 /** Evicts the longest idle ones while the last sample is close to the limit. */

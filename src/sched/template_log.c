@@ -1,6 +1,7 @@
 /*
- * What a template's process writes: no function's log has a place for it, so its lines go to irorid's own at
- * debug, and its last ones are kept until it is known whether it failed.
+ * What a template's process writes. A version's goes to the log of its function. For a runtime's no
+ * function's log has a place, so its lines go to irorid's own at debug, and its last ones are kept until it
+ * is known whether it failed.
  */
 
 #include <errno.h>
@@ -8,7 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
+#include "logs/logs.h"
 #include "sched/sched_priv.h"
 
 enum { READ_BYTES = 1024, READS_PER_TURN = 64 };
@@ -34,7 +37,7 @@ static void log_lines(const struct template *template, size_t from, size_t to, e
         size_t len = end ? (size_t)(end - text) - from : to - from;
 
         if (len > 0)
-            log_line(level, "template of %s wrote: %.*s", template->runtime, (int)len, text + from);
+            log_line(level, "template of %s wrote: %.*s", template->name, (int)len, text + from);
         from += len + 1;
     }
 }
@@ -69,6 +72,47 @@ static void keep(struct template *template, const char *bytes, size_t len)
     log_new_lines(template, false);
 }
 
+static void write_lines(struct template *template, bool all)
+{
+    struct buf *lines = &template->lines;
+    const char *last = lines->len > 0 ? memrchr(lines->data, '\n', lines->len) : NULL;
+    size_t whole = last ? (size_t)(last - lines->data) + 1 : 0;
+
+    if (whole < lines->len && (all || lines->len > lines->max - READ_BYTES - 1)) {
+        (void)buf_putc(lines, '\n');
+        whole = lines->len;
+    }
+    if (whole > 0 && template->writer &&
+        log_writer_append(template->writer, clock_wall_ms(), lines->data, whole) < 0)
+        log_debug("template of %s: log lines lost", template->name);
+    buf_consume(lines, whole);
+    if (lines->len == 0)
+        buf_done(lines);
+}
+
+void template_log_append(struct template *template, const struct buf *lines)
+{
+    write_lines(template, true);
+    (void)buf_append(&template->lines, lines->data ? lines->data : "", lines->len);
+    write_lines(template, true);
+}
+
+/* A NUL would end the text for readers. */
+static void take(struct template *template, char *bytes, size_t len)
+{
+    if (!template->version) {
+        keep(template, bytes, len);
+        return;
+    }
+    for (size_t i = 0; i < len; i++) {
+        if (bytes[i] == '\0')
+            bytes[i] = ' ';
+    }
+    (void)buf_append(&template->lines, bytes, len);
+    template->lines.failed = false;
+    write_lines(template, false);
+}
+
 /* False when there is nothing now, or no more. */
 static bool read_once(struct template_log *log, bool *ret_end)
 {
@@ -82,7 +126,7 @@ static bool read_once(struct template_log *log, bool *ret_end)
         *ret_end = n == 0 || errno != EAGAIN;
         return false;
     }
-    keep(log->template, bytes, (size_t)n);
+    take(log->template, bytes, (size_t)n);
     return true;
 }
 
@@ -123,6 +167,7 @@ void template_log_close(struct template *template)
     for (int i = 0; i < READS_PER_TURN && read_once(log, &end); i++)
         continue;
     log_new_lines(template, true);
+    write_lines(template, true);
     template->log = NULL;
     (void)uv_poll_stop(&log->poll);
     (void)close(log->fd);

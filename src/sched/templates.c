@@ -1,6 +1,5 @@
 /*
- * One template per managed runtime that a function uses: makes it, keeps it, and says which starts are clones
- * of it. Feeds events into its life (template_life.h) and carries the actions out.
+ * Drives one template: feeds events into its life (template_life.h) and carries the actions out.
  *
  * Nothing here ever fails a start: without a template it is an ordinary one.
  */
@@ -11,55 +10,61 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "auth/credentials.h"
 #include "base/clock.h"
+#include "base/err.h"
+#include "base/id.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "logs/logs.h"
 #include "model/function.h"
 #include "runtime/runtime_api.h"
 #include "sched/env_vars.h"
+#include "sched/report.h"
 #include "sched/sched_priv.h"
 #include "wire/wire.h"
 
 enum {
     STEP_MS = 10000, /* of each step until it is ready */
+    INIT_MS = 130000,
+    CREDENTIALS_MS = 60000,
+    KEY_LIFE_MS = 12 * 3600 * 1000,
     MEMORY_MB = 1024,
     TMP_MB = 512,
-    DEATHS_MAX = 3, /* of clones in a row */
 };
 
 static const uint64_t pauses_ms[] = { 1000, 10000, 60000, 600000 };
 
 static void step(struct template *template, enum template_event event);
 
-static bool is_managed(const char *runtime)
+static bool can_be_made(const struct template *template)
 {
-    return text_starts(runtime, "nodejs") || text_starts(runtime, "python");
+    return text_starts(template->runtime, "provided") ||
+           *sched_interpreter(template->sched, template->runtime);
 }
 
-static struct template *find(struct sched *sched, const char *runtime)
+void template_reconsider(struct template *template)
 {
-    struct template *template = NULL;
+    struct sched *sched = template->sched;
 
-    HASH_FIND_STR(sched->templates, runtime, template);
-    return template;
-}
-
-static bool is_wanted(const struct template *template)
-{
-    const struct sched *sched = template->sched;
-
-    return template->users > 0 && sched_ready(sched) && !sched->stopping &&
-           *sched_interpreter(sched, template->runtime);
-}
-
-static void reconsider(struct template *template)
-{
-    if (template->state == TEMPLATE_NONE && is_wanted(template))
+    if (template->version && template->users == 0) {
+        if (!template_has_process(template->state))
+            step(template, TEMPLATE_ON_STOP);
+        return;
+    }
+    if (template->state != TEMPLATE_NONE || template->users == 0 || !sched_ready(sched) || sched->stopping)
+        return;
+    if (template->version && !template->wanted)
+        return;
+    if (can_be_made(template) && (!template->version || memory_has_room_for_template(sched))) {
         step(template, TEMPLATE_ON_WANT);
+        return;
+    }
+    template->wanted = false;
+    template_tell_tried(template, NULL);
 }
 
-/* Texts of others, for people: one line. */
-static void set_text(char *to, size_t size, const char *text, size_t len)
+void template_set_text(char *to, size_t size, const char *text, size_t len)
 {
     (void)snprintf(to, size, "%.*s", (int)(len < size ? len : size - 1), text);
     for (char *at = to; *at; at++) {
@@ -68,16 +73,70 @@ static void set_text(char *to, size_t size, const char *text, size_t len)
     }
 }
 
-static void set_why(struct template *template, const char *text)
+void template_set_why(struct template *template, const char *text)
 {
-    set_text(template->why, sizeof template->why, text, strlen(text));
+    template_set_text(template->why, sizeof template->why, text, strlen(text));
+}
+
+void template_tell_tried(struct template *template, const char *failure)
+{
+    const struct sched_config *config = &template->sched->config;
+
+    if (!template->version)
+        return;
+    template->tried = true;
+    if (template->version->snapshot_pending && config->on_snapshot_tried)
+        config->on_snapshot_tried(template->version, failure, config->ctx);
+}
+
+/* ---- what the function's log tells of its INIT ---- */
+
+static void log_init_start(struct template *template)
+{
+    struct buf lines = BUF_INIT(4096);
+
+    report_init_start(template->version, template->sched->config.region, "init", clock_wall_ms(), &lines);
+    template_log_append(template, &lines);
+    buf_done(&lines);
+}
+
+static void log_init_failed(struct template *template, const char *status, const char *error_type)
+{
+    struct buf lines = BUF_INIT(4096);
+
+    report_init_failed(template->version, "init", status, error_type, clock_us() - template->begun_us,
+                       clock_wall_ms(), &lines);
+    template_log_append(template, &lines);
+    buf_done(&lines);
 }
 
 /* ---- the runtime's side ---- */
 
 static void on_runtime_next(void *ctx)
 {
-    step(ctx, TEMPLATE_ON_NEXT);
+    struct template *template = ctx;
+
+    if (template->state == TEMPLATE_LOADING)
+        template->parked = template->version ? RUNTIME_PARKED_IN_NEXT : RUNTIME_PARKED_TO_WAKE;
+    step(template, TEMPLATE_ON_NEXT);
+}
+
+static void on_runtime_restore_next(void *ctx)
+{
+    struct template *template = ctx;
+
+    if (template->state == TEMPLATE_LOADING)
+        template->parked = RUNTIME_PARKED_IN_RESTORE;
+    step(template, TEMPLATE_ON_NEXT);
+}
+
+/* Short, so that a client which keeps them asks anew in every clone. */
+static bool on_runtime_credentials(const char *token, size_t len, struct buf *out, void *ctx)
+{
+    const struct template *template = ctx;
+
+    return credentials_answer(template->token, token, len, &template->credentials,
+                              clock_wall_ms() + CREDENTIALS_MS, out);
 }
 
 static void on_runtime_result(const struct runtime_result *result, void *ctx)
@@ -90,7 +149,10 @@ static void on_runtime_init_error(const struct runtime_result *result, void *ctx
 {
     struct template *template = ctx;
 
-    set_text(template->why, sizeof template->why, result->body, result->body_len);
+    template_set_text(template->why, sizeof template->why, result->body, result->body_len);
+    if (template->version && template->state == TEMPLATE_LOADING)
+        log_init_failed(template, "error", result->error_type);
+    template->by_function = true;
     step(template, TEMPLATE_ON_BROKEN);
 }
 
@@ -101,17 +163,31 @@ static void on_timer(uv_timer_t *timer)
     struct template *template = timer->data;
 
     if (template->state == TEMPLATE_STARTING)
-        set_why(template, "it did not start in time");
-    else if (template->state == TEMPLATE_LOADING)
-        set_why(template, "it did not ask for work in time");
-    else if (template->state == TEMPLATE_CAPTURING)
-        set_why(template, "it was not captured in time");
+        template_set_why(template, "it did not start in time");
+    else if (template->state == TEMPLATE_LOADING) {
+        template_set_why(template, "it did not ask for work in time");
+        template->by_function = true;
+        if (template->version)
+            log_init_failed(template, "timeout", "");
+    } else if (template->state == TEMPLATE_CAPTURING)
+        template_set_why(template, "it was not captured in time");
     step(template, TEMPLATE_ON_TIMEOUT);
 }
 
 static void arm(struct template *template, uint64_t ms)
 {
     (void)uv_timer_start(&template->timer, on_timer, ms, 0);
+}
+
+/* The process of a version may take as long as INIT with SnapStart: lifecycle spec, section 1. */
+static uint64_t step_ms(const struct template *template)
+{
+    uint64_t timeout_ms;
+
+    if (!template->version || template->state != TEMPLATE_LOADING)
+        return STEP_MS;
+    timeout_ms = (uint64_t) template->version->timeout_s * 1000;
+    return timeout_ms > INIT_MS ? timeout_ms : INIT_MS;
 }
 
 static uint64_t pause_ms(const struct template *template)
@@ -131,9 +207,18 @@ static void report(struct template *template)
     template->failed++;
     (void)snprintf(template->reason, sizeof template->reason, "%s", template->why);
     (void)snprintf(template->reported, sizeof template->reported, "%s", template->why);
-    log_line(level, "template of %s: %s; starts are ordinary, the next try is in %llu s", template->runtime,
-             template->why, (unsigned long long)(pause_ms(template) / 1000));
-    template_log_repeat(template, level);
+    if (template->version) {
+        /* Each try is an INIT with its effects: not again before somebody calls. */
+        template->wanted = false;
+        log_line(level, "template of %s: %s; starts are ordinary", template->name, template->why);
+    } else {
+        log_line(level, "template of %s: %s; starts are ordinary, the next try is in %llu s", template->name,
+                 template->why, (unsigned long long)(pause_ms(template) / 1000));
+        template_log_repeat(template, level);
+    }
+    template->init_failed = template->by_function;
+    template_tell_tried(template, template->init_failed ? template->reason : NULL);
+    template->by_function = false;
 }
 
 static void send_simple(struct template *template, enum wire_type type)
@@ -144,13 +229,44 @@ static void send_simple(struct template *template, enum wire_type type)
         (void)link_send(template->sched->link, &message);
 }
 
+/* Variables and arguments of a version's template; makes its credentials. */
+static int build_version_vars(struct template *template, struct env_vars *ret_vars)
+{
+    const struct sched_config *config = &template->sched->config;
+    const struct fn_version *version = template->version;
+    char hex[33], stream[REPORT_STREAM_BYTES];
+    unsigned char random[16];
+    struct err err = { 0 };
+    struct env_vars_input input = {
+        .version = version,
+        .region = config->region,
+        .log_stream = stream,
+        .credentials_token = template->token,
+        .is_template = true,
+        .interpreter = sched_interpreter(template->sched, version->runtime),
+    };
+
+    id_random(random, sizeof random);
+    text_hex(random, sizeof random, hex);
+    report_stream(version, clock_wall_ms(), hex, stream);
+    credentials_make_token(template->token);
+    if (credentials_issue(config->credentials, version->role, version->function_name,
+                          clock_wall_ms() + KEY_LIFE_MS, &template->credentials, &err) < 0)
+        return -ENOMEM;
+    template->has_credentials = true;
+    template->writer = log_writer_new(config->logs, version->function_name, stream, &err);
+    return env_vars_build(&input, ret_vars);
+}
+
 static int ask_for_process(struct template *template)
 {
     struct sched *sched = template->sched;
+    const struct fn_version *version = template->version;
     struct wire_message message = { .type = WIRE_START, .text = "" };
     struct env_vars vars;
-    int result = env_vars_build_template(template->runtime, sched->config.region,
-                                         sched_interpreter(sched, template->runtime), &vars);
+    int result = version ? build_version_vars(template, &vars)
+                         : env_vars_build_template(template->runtime, sched->config.region,
+                                                   sched_interpreter(sched, template->runtime), &vars);
 
     if (result < 0)
         return result;
@@ -160,10 +276,11 @@ static int ask_for_process(struct template *template)
     template->begun_us = clock_us();
     message.start = (struct wire_start){
         .env_id = template->id,
-        .memory_mb = MEMORY_MB,
-        .tmp_mb = TMP_MB,
+        .uid_index = version ? version->uid_index : 0,
+        .memory_mb = version ? version->memory_mb : MEMORY_MB,
+        .tmp_mb = version ? version->tmp_mb : TMP_MB,
         .runtime = template->runtime,
-        .code = "",
+        .code = version ? version->code_sha256 : "",
         .hostname = SANDBOX_HOSTNAME,
         .argv = (const char *const *)vars.argv,
         .argc = (uint32_t)vars.argc,
@@ -176,6 +293,16 @@ static int ask_for_process(struct template *template)
     return result;
 }
 
+/* What belongs to this process of the template, and to its clones. */
+static void forget_process(struct template *template)
+{
+    template->id = 0;
+    if (template->has_credentials)
+        credentials_revoke(template->sched->config.credentials, template->credentials.access_key);
+    template->has_credentials = false;
+    template->writer = log_writer_free(template->writer);
+}
+
 static void close_process(struct template *template)
 {
     template_log_close(template);
@@ -186,8 +313,10 @@ static void become_ready(struct template *template)
 {
     /* Its process is gone; what is left of it writes no more than its last words. */
     template->api = runtime_api_free(template->api);
-    log_info("template of %s: ready after %llu ms", template->runtime,
+    log_info("template of %s: ready after %llu ms", template->name,
              (unsigned long long)((clock_us() - template->begun_us) / 1000));
+    template_tell_tried(template, NULL);
+    sched_template_ready(template);
 }
 
 static void on_timer_closed(uv_handle_t *handle)
@@ -195,9 +324,19 @@ static void on_timer_closed(uv_handle_t *handle)
     struct template *template = handle->data;
     struct sched *sched = template->sched;
 
-    HASH_DELETE(hh, sched->templates, template);
+    (void)fn_version_unref(template->version);
+    buf_done(&template->lines);
     free(template);
+    sched->open_handles--;
     sched_check_stopped(sched);
+}
+
+/* Its key may be wanted again at once. */
+static void release(struct template *template)
+{
+    HASH_DELETE(hh, template->sched->templates, template);
+    template->sched->open_handles++;
+    uv_close((uv_handle_t *)&template->timer, on_timer_closed);
 }
 
 static void step(struct template *template, enum template_event event)
@@ -207,7 +346,7 @@ static void step(struct template *template, enum template_event event)
     unsigned actions;
 
     if (!template_step(&template->state, event, &actions)) {
-        log_warn("template of %s: %s is not expected while %s, ignored", template->runtime,
+        log_warn("template of %s: %s is not expected while %s, ignored", template->name,
                  template_event_name(event), template_state_name(before));
         return;
     }
@@ -226,28 +365,40 @@ static void step(struct template *template, enum template_event event)
     if (actions & TEMPLATE_DO_KILL)
         send_simple(template, WIRE_KILL);
     if (actions & TEMPLATE_DO_ARM_STEP)
-        arm(template, STEP_MS);
+        arm(template, step_ms(template));
     if (actions & TEMPLATE_DO_ARM_RETRY)
         arm(template, pause_ms(template));
     if (actions & TEMPLATE_DO_READY)
         become_ready(template);
     if (!template_has_process(template->state))
-        template->id = 0;
+        forget_process(template);
     if (actions & TEMPLATE_DO_RECONSIDER)
-        reconsider(template);
+        template_reconsider(template);
     if (actions & TEMPLATE_DO_RELEASE)
-        uv_close((uv_handle_t *)&template->timer, on_timer_closed);
+        release(template);
     if (unreachable) {
-        set_why(template, "the launcher cannot be reached");
+        template_set_why(template, "the launcher cannot be reached");
         step(template, TEMPLATE_ON_FAILED);
     }
+}
+
+void template_step_event(struct template *template, enum template_event event)
+{
+    step(template, event);
 }
 
 /* ---- the launcher's side ---- */
 
 static void on_started(struct template *template, int *fds, size_t fd_count)
 {
-    struct runtime_api_owner owner = { on_runtime_next, on_runtime_result, on_runtime_init_error, template };
+    struct runtime_api_owner owner = {
+        .on_next = on_runtime_next,
+        .on_result = on_runtime_result,
+        .on_init_error = on_runtime_init_error,
+        .on_restore_next = template->version ? on_runtime_restore_next : NULL,
+        .on_credentials = template->version ? on_runtime_credentials : NULL,
+        .ctx = template,
+    };
 
     if (template->state != TEMPLATE_STARTING) {
         step(template, TEMPLATE_ON_STARTED);
@@ -258,10 +409,13 @@ static void on_started(struct template *template, int *fds, size_t fd_count)
         fds[WIRE_FD_LISTENER] = -1;
     }
     if (!template->api) {
-        set_why(template, "its Runtime API could not be opened");
+        template_set_why(template, "its Runtime API could not be opened");
         step(template, TEMPLATE_ON_BROKEN);
         return;
     }
+    template->begun_us = clock_us();
+    if (template->version)
+        log_init_start(template);
     template_log_open(template, fds[WIRE_FD_LOG]);
     fds[WIRE_FD_LOG] = -1;
     step(template, TEMPLATE_ON_STARTED);
@@ -276,21 +430,15 @@ static void on_exited(struct template *template, const struct wire_exited *exite
         (void)snprintf(template->why, sizeof template->why, "it ended%s: %s %d",
                        exited->out_of_memory ? " for want of memory" : "",
                        exited->kind == WIRE_EXIT_CODE ? "exit status" : "signal", exited->value);
+    template->by_function = template->state == TEMPLATE_LOADING && exited->kind != WIRE_EXIT_PLATFORM;
+    if (template->version && template->by_function)
+        log_init_failed(template, "error", "Runtime.ExitError");
     step(template, TEMPLATE_ON_BROKEN);
-}
-
-static struct template *find_id(const struct sched *sched, uint64_t id)
-{
-    struct template *template = sched->templates;
-
-    while (template && template->id != id)
-        template = template->hh.next;
-    return template;
 }
 
 void templates_on_wire(struct sched *sched, const struct wire_message *message, int *fds, size_t fd_count)
 {
-    struct template *template = find_id(sched, message->env_id);
+    struct template *template = template_find_id(sched, message->env_id);
 
     if (!template)
         return;
@@ -299,7 +447,7 @@ void templates_on_wire(struct sched *sched, const struct wire_message *message, 
         on_started(template, fds, fd_count);
         break;
     case WIRE_FAILED:
-        set_why(template, message->text);
+        template_set_why(template, message->text);
         step(template, TEMPLATE_ON_FAILED);
         break;
     case WIRE_EXITED:
@@ -309,7 +457,7 @@ void templates_on_wire(struct sched *sched, const struct wire_message *message, 
         step(template, TEMPLATE_ON_GONE);
         break;
     case WIRE_CAPTURED:
-        set_why(template, message->text);
+        template_set_why(template, message->text);
         step(template, message->number == 0 ? TEMPLATE_ON_CAPTURED : TEMPLATE_ON_BROKEN);
         break;
     case WIRE_START:
@@ -328,185 +476,27 @@ void templates_on_wire(struct sched *sched, const struct wire_message *message, 
 
 void templates_on_ready(struct sched *sched)
 {
-    for (struct template *template = sched->templates; template; template = template->hh.next)
-        reconsider(template);
+    struct template *template, *next;
+
+    HASH_ITER(hh, sched->templates, template, next)
+    template_reconsider(template);
 }
 
 void templates_lost(struct sched *sched)
 {
-    for (struct template *template = sched->templates; template; template = template->hh.next) {
-        if (template->state == TEMPLATE_DEAD)
-            continue;
-        set_why(template, "the launcher ended meanwhile");
+    struct template *template, *next;
+
+    HASH_ITER(hh, sched->templates, template, next)
+    {
+        template_set_why(template, "the launcher ended meanwhile");
         step(template, TEMPLATE_ON_LOST);
     }
 }
 
 void templates_stop(struct sched *sched)
 {
-    for (struct template *template = sched->templates; template; template = template->hh.next)
-        step(template, TEMPLATE_ON_STOP);
-}
+    struct template *template, *next;
 
-/* ---- who uses them ---- */
-
-static struct template *template_new(struct sched *sched, const char *runtime)
-{
-    struct template *template = calloc(1, sizeof *template);
-
-    if (!template || strlen(runtime) >= sizeof template->runtime ||
-        uv_timer_init(sched->config.loop, &template->timer) < 0) {
-        free(template);
-        return NULL;
-    }
-    memcpy(template->runtime, runtime, strlen(runtime));
-    template->sched = sched;
-    template->timer.data = template;
-    template->state = sched->config.templates ? TEMPLATE_NONE : TEMPLATE_OFF;
-    template->since_us = clock_us();
-    HASH_ADD_STR(sched->templates, runtime, template);
-    return template;
-}
-
-/* Without memory for a template its runtime goes without: the counts of others stay right. */
-static void use(struct sched *sched, const struct fn_version *version)
-{
-    struct template *template = is_managed(version->runtime) ? find(sched, version->runtime) : NULL;
-
-    if (!template && is_managed(version->runtime) && !sched->stopping)
-        template = template_new(sched, version->runtime);
-    if (template)
-        template->users++;
-}
-
-static void unuse(struct sched *sched, const struct fn_version *version)
-{
-    struct template *template = is_managed(version->runtime) ? find(sched, version->runtime) : NULL;
-
-    if (template && template->users > 0 && --template->users == 0)
-        template->unused_since_us = clock_us();
-}
-
-static void each_version(struct sched *sched, const struct function *picture,
-                         void (*act)(struct sched *sched, const struct fn_version *version))
-{
-    if (!picture)
-        return;
-    if (picture->latest)
-        act(sched, picture->latest);
-    for (size_t i = 0; i < picture->version_count; i++)
-        act(sched, picture->versions[i]);
-}
-
-void templates_follow(struct sched *sched, const struct function *before, const struct function *after)
-{
-    each_version(sched, after, use);
-    each_version(sched, before, unuse);
-    templates_on_ready(sched);
-}
-
-void templates_end_unused(struct sched *sched)
-{
-    uint64_t now = clock_us();
-
-    for (struct template *template = sched->templates; template; template = template->hh.next) {
-        if (template->users == 0 && now - template->unused_since_us >= sched->config.template_idle_ms * 1000)
-            step(template, TEMPLATE_ON_UNUSED);
-    }
-}
-
-/* ---- their clones ---- */
-
-uint64_t templates_choose(struct sched *sched, const struct fn_version *version)
-{
-    struct template *template = find(sched, version->runtime);
-    const char *against;
-
-    if (!template || template->state == TEMPLATE_OFF)
-        return 0;
-    against = env_vars_against_clone(version);
-    if (against) {
-        template->ineligible++;
-        (void)snprintf(template->reason, sizeof template->reason, "function %.64s sets %.80s",
-                       version->function_name, against);
-        log_debug("template of %s: %s; its starts are ordinary", template->runtime, template->reason);
-        return 0;
-    }
-    if (template->state == TEMPLATE_READY)
-        return template->id;
-    template->fallbacks++;
-    return 0;
-}
-
-void templates_cloned(struct sched *sched, const char *runtime)
-{
-    struct template *template = find(sched, runtime);
-
-    if (template)
-        template->clones++;
-}
-
-void templates_clone_refused(struct sched *sched, const char *runtime, const char *why)
-{
-    struct template *template = find(sched, runtime);
-    bool again;
-
-    if (!template)
-        return;
-    template->fallbacks++;
-    set_text(template->reason, sizeof template->reason, why, strlen(why));
-    again = strcmp(template->refused, template->reason) == 0;
-    (void)snprintf(template->refused, sizeof template->refused, "%s", template->reason);
-    log_line(again ? LOG_DEBUG : LOG_WARN, "template of %s made no clone: %s; the start is an ordinary one",
-             runtime, template->reason);
-}
-
-void templates_clone_lives(struct sched *sched, uint64_t id)
-{
-    struct template *template = find_id(sched, id);
-
-    if (!template)
-        return;
-    template->deaths = template->failures = 0;
-    template->reported[0] = template->refused[0] = '\0';
-}
-
-void templates_clone_died(struct sched *sched, uint64_t id, int signal)
-{
-    struct template *template = find_id(sched, id);
-
-    if (!template || template->state != TEMPLATE_READY || ++template->deaths < DEATHS_MAX)
-        return;
-    (void)snprintf(template->why, sizeof template->why,
-                   "%d of its clones in a row ended by a signal during INIT, the last by signal %d",
-                   DEATHS_MAX, signal);
-    step(template, TEMPLATE_ON_BROKEN);
-}
-
-/* ---- irori ps ---- */
-
-static void list_one(const struct template *template, struct buf *out)
-{
-    (void)buf_printf(out, "{\"runtime\":\"%s\",\"kind\":\"runtime\",\"state\":\"%s\",\"ageMs\":%llu,",
-                     template->runtime, template_state_name(template->state),
-                     (unsigned long long)((clock_us() - template->since_us) / 1000));
-    (void)buf_printf(out, "\"clones\":%llu,\"fallbacks\":%llu,\"ineligible\":%llu,\"failures\":%llu,",
-                     (unsigned long long)template->clones, (unsigned long long)template->fallbacks,
-                     (unsigned long long)template->ineligible, (unsigned long long)template->failed);
-    (void)buf_puts(out, "\"reason\":");
-    (void)buf_json_string(out, template->reason, strlen(template->reason));
-    (void)buf_putc(out, '}');
-}
-
-void sched_list_templates(const struct sched *sched, struct buf *out)
-{
-    const char *comma = "";
-
-    (void)buf_printf(out, "{\"enabled\":%s,\"templates\":[", sched->config.templates ? "true" : "false");
-    for (const struct template *template = sched->templates; template; template = template->hh.next) {
-        (void)buf_puts(out, comma);
-        list_one(template, out);
-        comma = ",";
-    }
-    (void)buf_puts(out, "]}");
+    HASH_ITER(hh, sched->templates, template, next)
+    step(template, TEMPLATE_ON_STOP);
 }

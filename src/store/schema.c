@@ -58,5 +58,8 @@ const char *const schema_steps[SCHEMA_STEP_COUNT] = {
     "  qualifier TEXT NOT NULL,"
     "  statements TEXT NOT NULL,"
     "  revision_id TEXT NOT NULL,"
-    "  PRIMARY KEY (function_id, qualifier)) STRICT;"
+    "  PRIMARY KEY (function_id, qualifier)) STRICT;",
+
+    "ALTER TABLE version ADD COLUMN snapshot INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE version ADD COLUMN snapshot_reason TEXT;"
 };

@@ -70,6 +70,14 @@ struct store_usage {
 /** reserved counts all functions but the one of this name (NULL: all). */
 int store_usage(struct store *store, const char *but, struct store_usage *ret_usage, struct err *err);
 
+/* Of a version that was published with SnapStart. */
+enum store_snapshot {
+    STORE_SNAPSHOT_NONE,
+    STORE_SNAPSHOT_WANTED, /* the version is Pending */
+    STORE_SNAPSHOT_DONE,   /* was tried, and its INIT works */
+    STORE_SNAPSHOT_FAILED, /* its INIT does not work: the version is Failed */
+};
+
 enum store_update { STORE_UPDATE_NONE, STORE_UPDATE_IN_PROGRESS, STORE_UPDATE_SUCCESSFUL };
 
 struct store_code {
@@ -91,6 +99,8 @@ struct store_version {
     /* Of a published version: the description $LATEST had, which the version's own may replace. Owned; NULL
      * for $LATEST. */
     char *origin_description;
+    enum store_snapshot snapshot;
+    char *snapshot_reason; /* why it failed; owned, NULL otherwise */
 };
 void store_version_done(struct store_version *version);
 int store_version_find(struct store *store, int64_t function_id, int64_t number,

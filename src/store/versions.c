@@ -6,14 +6,15 @@
 
 #define COLUMNS                                                                                           \
     "number, document, config_id, revision_id, code_sha256, code_bytes, pending, update_status, serving," \
-    " serving_config_id, serving_code, origin_description"
+    " serving_config_id, serving_code, origin_description, snapshot, snapshot_reason"
 
 void store_version_done(struct store_version *version)
 {
     free(version->document);
     free(version->serving);
     free(version->origin_description);
-    version->document = version->serving = version->origin_description = NULL;
+    free(version->snapshot_reason);
+    version->document = version->serving = version->origin_description = version->snapshot_reason = NULL;
 }
 
 static int read_row(sqlite3_stmt *row, struct store_version *ret_version, struct err *err)
@@ -23,6 +24,7 @@ static int read_row(sqlite3_stmt *row, struct store_version *ret_version, struct
         .code.size_bytes = (uint64_t)sqlite3_column_int64(row, 5),
         .pending = sqlite3_column_int(row, 6) != 0,
         .update = (enum store_update)sqlite3_column_int(row, 7),
+        .snapshot = (enum store_snapshot)sqlite3_column_int(row, 12),
     };
     int result = db_strdup(row, 1, &version.document, err);
 
@@ -35,6 +37,8 @@ static int read_row(sqlite3_stmt *row, struct store_version *ret_version, struct
     db_text(row, 10, version.serving_code, sizeof version.serving_code);
     if (result == 0)
         result = db_strdup(row, 11, &version.origin_description, err);
+    if (result == 0)
+        result = db_strdup(row, 13, &version.snapshot_reason, err);
     if (result < 0)
         store_version_done(&version);
     else
@@ -77,11 +81,12 @@ int store_version_put(struct store *store, int64_t function_id, const struct sto
 {
     return db_run(store, err,
                   "INSERT OR REPLACE INTO version (function_id, " COLUMNS
-                  ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                  "iittttiiitttt", function_id, version->number, version->document, version->config_id,
+                  ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                  "iittttiiittttit", function_id, version->number, version->document, version->config_id,
                   version->revision_id, version->code.sha256, (int64_t)version->code.size_bytes,
                   (int64_t)version->pending, (int64_t)version->update, version->serving,
-                  version->serving_config_id, version->serving_code, version->origin_description);
+                  version->serving_config_id, version->serving_code, version->origin_description,
+                  (int64_t)version->snapshot, version->snapshot_reason);
 }
 
 int store_version_remove(struct store *store, int64_t function_id, int64_t number, struct err *err)

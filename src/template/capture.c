@@ -60,6 +60,7 @@ struct capture {
     uint32_t dead_sockets;
     int listener;
     bool lifted; /* its limits */
+    struct rlimit had_processes;
     bool jumped; /* the restorer runs: there is no way back */
 };
 
@@ -492,6 +493,12 @@ static int lift_limits(struct capture *capture, struct err *err)
     capture->lifted = true;
     lift(capture, RLIMIT_NOFILE, FILES_MOST, capture->data->file_limit);
     lift(capture, RLIMIT_NPROC, RLIM_INFINITY, capture->data->process_limit);
+    capture->had_processes =
+        (struct rlimit){ capture->data->process_limit[0], capture->data->process_limit[1] };
+    for (size_t i = 0; i < 2; i++) {
+        if (capture->data->process_limit[i] > capture->source->processes_max)
+            capture->data->process_limit[i] = capture->source->processes_max;
+    }
     if (prlimit(capture->tracee.pid, RLIMIT_NOFILE, NULL, &files) < 0 || files.rlim_cur < FILES_LEAST)
         return err_set(err, ERR_CONFLICT, 0, "it may not have descriptors above %llu",
                        (unsigned long long)files.rlim_cur);
@@ -501,13 +508,12 @@ static int lift_limits(struct capture *capture, struct err *err)
 static void give_limits_back(const struct capture *capture)
 {
     const struct template_data *data = capture->data;
-    const struct rlimit files = { data->file_limit[0], data->file_limit[1] },
-                        processes = { data->process_limit[0], data->process_limit[1] };
+    const struct rlimit files = { data->file_limit[0], data->file_limit[1] };
 
     if (!capture->lifted)
         return;
     (void)prlimit(capture->tracee.pid, RLIMIT_NOFILE, &files, NULL);
-    (void)prlimit(capture->tracee.pid, RLIMIT_NPROC, &processes, NULL);
+    (void)prlimit(capture->tracee.pid, RLIMIT_NPROC, &capture->had_processes, NULL);
 }
 
 static int run(struct capture *capture, int *ret_control, struct err *err)

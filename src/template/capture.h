@@ -24,6 +24,7 @@ struct template_source {
     const struct sock_filter *filter; /* the strict one; borrowed */
     size_t filter_count;
     unsigned api_port;
+    unsigned processes_max; /* RLIMIT_NPROC of a clone */
     uint64_t log_inode; /* of the pipe that the program was given as its output */
     bool function;      /* a function's own INIT is in it */
 };

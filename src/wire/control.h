@@ -30,7 +30,8 @@ enum {
     CONTROL_MAX_BYTES = 160 * 1024,
     CONTROL_MAX_FILTER = 4096,
     CONTROL_MAX_MOUNTS = 8,
-    CONTROL_PROGRAM_PID = 2, /* the first process that an init makes in its namespace */
+    CONTROL_PROCESSES_MAX = 1024, /* RLIMIT_NPROC of what runs in a sandbox */
+    CONTROL_PROGRAM_PID = 2,      /* the first process that an init makes in its namespace */
 };
 
 enum control_type {
@@ -67,7 +68,10 @@ struct control_start {
     uint32_t type;
     uint32_t uid, gid; /* inside; the map is already written */
     uint32_t mount_count;
-    uint32_t argc, envc;   /* within WIRE_MAX_ARGS, WIRE_MAX_ENV; argc 0: hold */
+    uint32_t argc, envc; /* within WIRE_MAX_ARGS, WIRE_MAX_ENV; argc 0: hold */
+    /* Only its soft limit of processes is set: those of all its clones will count as its own, and where root
+     * may not raise limits, a hard one could never be lifted. Its control group holds it. */
+    uint32_t is_template;
     uint32_t filter_count; /* 0: the filter of the SETUP; else another one stands behind the strings */
     uint8_t places[CONTROL_MAX_MOUNTS]; /* of the descriptors that come with the message, ascending */
     char hostname[64];

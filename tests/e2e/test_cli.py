@@ -68,7 +68,7 @@ def test_ps_lists_the_templates_of_runtimes_in_use(server, folder, removed):
     server.irori("invoke", name)
     (row,) = [item for item in server.irori_json("ps", "--templates")["templates"] if item["runtime"] == "nodejs20.x"]
     assert row["kind"] == "runtime" and row["clones"] + row["fallbacks"] >= 1, row
-    assert re.search(r"nodejs20\.x +runtime +\w+", server.irori("ps", "--templates").stdout)
+    assert re.search(r"every function +nodejs20\.x +\w+", server.irori("ps", "--templates").stdout)
 
 
 def test_ps_tells_what_environments_did(server, deploy):

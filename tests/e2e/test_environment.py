@@ -38,6 +38,14 @@ def test_runtime_variables(node, python):
     assert python.call({"do": "env"})["PYTHONPATH"] == "/var/runtime"
 
 
+def test_node_finds_the_module_of_hooks(deploy):
+    """ES modules and require() get the same one."""
+    code = """import { registerAfterRestore } from 'snapshot-restore-js'; import { createRequire } from 'module';
+        const same = registerAfterRestore === createRequire('/opt/x.js')('snapshot-restore-js').registerAfterRestore;
+        export const handler = async () => same;"""
+    assert deploy({"index.mjs": code}).call({}) is True
+
+
 def test_provided_has_no_execution_env(deploy):
     script = """#!/bin/bash
 api="http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation"

@@ -144,3 +144,16 @@ def test_a_stop_leaves_nothing_of_templates_and_clones(own_server, kind):
     with concurrent.futures.ThreadPoolExecutor(6) as pool:
         list(pool.map(lambda _: function.call({"sleep": 500}), range(6)))
     server.stop()
+
+
+def test_clones_of_one_template_are_not_counted_together(server):
+    """Their processes belong to one user in the template's namespaces, whose limit holds for each environment alone."""
+    count = 110  # with eleven threads each, more than the 1,024 processes that one may have
+    function = deploy(server, KINDS["node"], Timeout=60)
+    function.call({})
+    before = ready(server, "nodejs20.x")
+    with concurrent.futures.ThreadPoolExecutor(count) as pool:
+        answers = list(pool.map(lambda _: function.call({"sleep": 4000}), range(count)))
+    after = ready(server, "nodejs20.x")
+    assert sum(answer["pid"] != ORDINARY_PID for answer in answers) >= count - 1
+    assert after["fallbacks"] == before["fallbacks"] and after["clones"] - before["clones"] >= count - 1

@@ -12,6 +12,7 @@ import subprocess
 
 import pytest
 from runtime_api import Client, RuntimeApi
+from templates import Runtime
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 NODE_CLIENT = str(ROOT / "runtimes/node/bootstrap.cjs")
@@ -126,3 +127,25 @@ def echo(request, start):
     argv = [request.param, NODE_CLIENT] if is_node else [request.param, "-S", PYTHON_CLIENT]
     handler, files = ECHO["node" if is_node else "python"]
     return lambda env=None: start(argv, handler, files, env)
+
+
+def make_runtime(path, api, start, tmp_path):
+    if path in NODES.values():
+        return Runtime([path, NODE_CLIENT], version(path), {"UV_USE_IO_URING": "0"}, api, start, tmp_path)
+    common = {"PYTHONPATH": str(ROOT / "runtimes/python")}
+    return Runtime([path, "-S", PYTHON_CLIENT], version(path), common, api, start, tmp_path)
+
+
+@pytest.fixture(params=[*choices(NODES, "node"), *choices(PYTHONS, "python")])
+def runtime(request, api, start, tmp_path):
+    return make_runtime(request.param, api, start, tmp_path)
+
+
+@pytest.fixture(params=choices(NODES, "node"))
+def node_runtime(request, api, start, tmp_path):
+    return make_runtime(request.param, api, start, tmp_path)
+
+
+@pytest.fixture(params=choices(PYTHONS, "python"))
+def python_runtime(request, api, start, tmp_path):
+    return make_runtime(request.param, api, start, tmp_path)

@@ -22,7 +22,7 @@ Request = collections.namedtuple("Request", "method path headers body connection
 class RuntimeApi:
     def __init__(self):
         self.events = queue.Queue()
-        self.requests = queue.Queue()  # everything but next
+        self.requests = queue.Queue()  # everything but invocation/next and restore/next
         self.nexts = threading.Semaphore(0)
         self.blocks = []  # bytes of each recv()
         self.connections = 0
@@ -32,6 +32,8 @@ class RuntimeApi:
         self.close_after_post = False
         self.drop_idle = threading.Event()
         self.next_status = 200
+        self.restores = None  # answers to restore/next; None: at once, as where nothing was restored
+        self.restore_asked = threading.Semaphore(0)
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.address = f"127.0.0.1:{self.port}"
@@ -69,6 +71,16 @@ class RuntimeApi:
             event = json.dumps(event).encode()
         self.events.put((lines, event))
         return request_id
+
+    def hold_restore(self):
+        """From now on restore/next waits for send_restore()."""
+        self.restores = queue.Queue()
+
+    def wait_restore(self, timeout=TIMEOUT):
+        assert self.restore_asked.acquire(timeout=timeout), f"no restore/next; {[c.output for c in self.clients]}"
+
+    def send_restore(self, headers=None, body=b"", status=200):
+        self.restores.put((status, headers or {}, body))
 
     def wait_request(self, timeout=TIMEOUT):
         try:
@@ -132,14 +144,20 @@ class RuntimeApi:
             if self.next_status != 200:
                 self._send(connection, self.next_status, {}, b"{}")
                 return True
-            event = self.events.get()
+            event = self._take(self.events, connection)
             if event is None:
                 return False
             self._send(connection, 200, *event)
             return True
         if request.path == f"{PREFIX}/restore/next":
-            self.requests.put(request)
-            self._send(connection, 200, {}, b"")
+            self.restore_asked.release()
+            if self.restores is None:
+                self._send(connection, 200, {}, b"")
+                return True
+            answer = self._take(self.restores, connection)
+            if answer is None:
+                return False
+            self._send(connection, *answer)
             return True
         status, body = 202, b'{"status":"OK"}\n'
         for suffix, answer in self.post_status.items():
@@ -151,6 +169,15 @@ class RuntimeApi:
         self.requests.put(request)
         self._send(connection, status, headers, body)
         return not self.close_after_post
+
+    def _take(self, answers, connection):
+        """None when the client is gone: the answer is another's."""
+        while True:
+            try:
+                return answers.get(timeout=0.05)
+            except queue.Empty:
+                if is_gone(connection):
+                    return None
 
     def _send(self, connection, status, headers, body):
         head = f"HTTP/1.1 {status} X\r\n" + "".join(f"{k}: {v}\r\n" for k, v in headers.items())
@@ -165,6 +192,15 @@ class RuntimeApi:
             connection.sendall(part)
             if self.cut:
                 time.sleep(0.0002)
+
+
+def is_gone(connection):
+    try:
+        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def pieces(data, size):

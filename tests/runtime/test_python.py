@@ -443,35 +443,3 @@ def test_framed_log(api, python, form, kind):
 def test_module_of_the_function_named_logging(api, python):
     python("app.handler", {"app.py": "import logging\ndef handler(event, context): return logging.own", "logging.py": "own = 1"})
     assert api.invoke().body == b"1"
-
-
-# -- SnapStart
-
-SNAPSTART = {"AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"}
-
-
-def test_snapstart_hooks(api, python):
-    source = """from snapshot_restore_py import register_after_restore, register_before_snapshot
-calls = []
-register_before_snapshot(calls.append, 'b1')
-@register_before_snapshot
-def second(): calls.append('b2')
-register_after_restore(calls.append, 'a1')
-register_after_restore(calls.append, 'a2')
-def handler(event, context): return calls
-"""
-    python("app.handler", source, SNAPSTART)
-    assert api.wait_request().path.endswith("/restore/next")
-    assert body(api.invoke()) == ["b2", "b1", "a1", "a2"]
-
-
-@pytest.mark.parametrize("hook, path, kind, code", [("before_snapshot", "/init/error", "Runtime.BeforeSnapshotError", 64), ("after_restore", "/restore/error", "Runtime.AfterRestoreError", 65)])
-def test_snapstart_hook_that_raises(api, python, hook, path, kind, code):
-    source = f"import snapshot_restore_py\nsnapshot_restore_py.register_{hook}(lambda: 1 / 0)\ndef handler(event, context): pass\n"
-    client = python("app.handler", source, SNAPSTART)
-    while (request := api.wait_request()).path.endswith("/restore/next"):
-        pass
-    assert request.path.endswith(path)
-    assert request.headers["lambda-runtime-function-error-type"] == kind
-    assert body(request)["errorType"] == "ZeroDivisionError"
-    assert client.wait_exit() == code

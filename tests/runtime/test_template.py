@@ -1,115 +1,348 @@
-"""Clients as templates: parked without a handler, woken as a function's. A wake-up here changes the process itself, as it does a clone."""
+"""Templates: those of runtimes parked without a handler, then woken as a function's environment, and those of functions. What
+a woken process does is compared with an ordinary start of the same function."""
 
-import contextlib
-import json
 import os
-import stat
+import re
+import time
 
 import pytest
-from conftest import NODE_CLIENT, NODES, PYTHON_CLIENT, PYTHONS, ROOT, choices
-from runtime_api import Client, RuntimeApi
-
-NODE = """
-import { execFileSync } from 'node:child_process';
-export const handler = async (event) => ({ event, math: [Math.random(), Math.random()], env: process.env, cwd: process.cwd(),
-  pid: process.pid, child: execFileSync('/usr/bin/env').toString() });
-"""
-PYTHON = """
-import os, random
-def handler(event, context):
-    return {"event": event, "math": [random.random(), random.random()], "env": dict(os.environ), "cwd": os.getcwd(), "pid": os.getpid(),
-            "child": os.popen("env").read()}
-"""
-BROKEN = {"node": "import './missing.mjs';\nexport const handler = 1;\n", "python": "import missing_module\n"}
+from runtime_api import PREFIX
+from templates import SEED, body, compare, dismiss, threads, ticks, without_times
 
 
-@pytest.fixture(params=[*choices(NODES, "node"), *choices(PYTHONS, "python")])
-def language(request, start, tmp_path):
-    """(start, source of a probe, handler's name, source that cannot be loaded)"""
-    name = "node" if request.param in NODES.values() else "python"
-    file, handler = {"node": ("index.mjs", "index.handler"), "python": ("app.py", "app.handler")}[name]
-    argv = [request.param, NODE_CLIENT] if name == "node" else [request.param, "-S", PYTHON_CLIENT]
-    base = {} if name == "node" else {"PYTHONPATH": str(ROOT / "runtimes/python")}
 
-    def run(wanted, source, env=None, api=None):
-        if api:
-            return Client(argv, api, tmp_path, wanted, {**base, **(env or {})})
-        return start(argv, wanted, {file: source}, {**base, **(env or {})})
-
-    return run, {"node": NODE, "python": PYTHON}[name], handler, BROKEN[name]
+@pytest.fixture(params=["runtime", "function"])
+def either(request, runtime):
+    runtime.kind = request.param
+    return runtime
 
 
-def park(api, start, handler, source, env=None):
-    client = start(handler, source, {"IRORI_TEMPLATE": "runtime", "OF_THE_TEMPLATE": "1", **(env or {})})
-    api.wait_next()
-    return client
+# -- parked
 
 
-def wake(api, client, tmp_path, handler, seed="12" * 32, **env):
-    given = dict(line.split("=", 1) for line in (f"{name}={value}" for name, value in client.env.items()))
-    wanted = {name: value for name, value in given.items() if name not in ("IRORI_TEMPLATE", "OF_THE_TEMPLATE")} | env
-    message = {"seed": seed, "env": wanted, "handler": handler, "root": str(tmp_path)}
-    api.send_event(message, headers={"Irori-Wake": "runtime"})
-    return wanted
+def test_parked_process_is_quiet(api, runtime):
+    client = runtime.template()
+    pid = client.process.pid
+    time.sleep(0.2)
+    before = ticks(pid)
+    time.sleep(0.5)
+    assert ticks(pid) == before
+    assert api.blocks == [f"GET {PREFIX}/invocation/next HTTP/1.1\r\nHost: {api.address}\r\n\r\n".encode()]
+    assert api.connections == 1
+    assert client.output == {"stdout": b"", "stderr": b""}
+    assert os.listdir(runtime.root / "tmp") == []
+    calls = threads(pid)
+    assert all(call[0] != "running" for call in calls)
+    if not runtime.is_node:
+        assert len(calls) == 1
+    elif os.uname().machine == "x86_64":  # epoll_wait or epoll_pwait, for ever: no timer is pending
+        assert calls[0][0] in ("232", "281") and calls[0][4] == "0xffffffff"
 
 
-def test_a_parked_client_holds_only_what_can_be_copied(api, language):
-    start, source, handler, _ = language
-    client = park(api, start, handler, source)
+def test_parked_process_has_only_descriptors_that_a_clone_can_have(runtime):
+    client = runtime.template()
     folder = f"/proc/{client.process.pid}/fd"
-    links = {int(fd): os.readlink(f"{folder}/{fd}") for fd in os.listdir(folder)}
-    sockets = [link for link in links.values() if link.startswith("socket:")]
-    assert len(sockets) == 1 and api.connections == 1, links
-    for fd, link in links.items():
-        known = ("socket:", "pipe:", "anon_inode:[eventpoll]", "anon_inode:[eventfd]", "anon_inode:[timerfd]", "/dev/null")
-        mode = os.stat(f"{folder}/{fd}").st_mode
-        assert fd <= 2 or link.startswith(known) or stat.S_ISREG(mode) and not link.startswith("/tmp"), (fd, link)
+    opened = {int(fd): os.readlink(f"{folder}/{fd}") for fd in os.listdir(folder)}
+    # Node has its io_uring only where the system call is allowed, which it is in no environment.
+    allowed = r"pipe:\[\d+\]|anon_inode:\[(eventpoll|eventfd|io_uring)\]|/dev/null"
+    others = [name for name in opened.values() if not re.fullmatch(allowed, name)]
+    assert len(others) == 1 and others[0].startswith("socket:"), opened
+    if not runtime.is_node:
+        assert sorted(opened) == [0, 1, 2, 3]
 
 
-def test_a_woken_client_is_the_functions(api, language, tmp_path):
-    start, source, handler, _ = language
-    client = park(api, start, handler, source)
-    wanted = wake(api, client, tmp_path, handler, MINE="mine ü", _HANDLER=handler)
+def test_answer_that_is_no_wake_up_ends_the_process(api, runtime):
+    client = runtime.template()
+    api.send_event()
+    assert client.wait_exit() in (1, 129)
+    assert "next answered 200, no wake-up" in client.stderr
+
+
+def test_closed_connection_ends_the_process(api, runtime):
+    client = runtime.template()
+    api.events.put(None)
+    assert client.wait_exit() == 1
+    assert "connection closed" in client.stderr
+
+
+# -- handlers and their environment
+
+HANDLERS = {
+    True: [
+        ("index.handler", {"index.mjs": "import fs from 'fs'; export const handler = async (e) => [e, typeof fs.open];"}),
+        ("index.handler", {"index.js": "const fs = require('fs'); exports.handler = async (e) => [e, typeof fs.open];"}),
+        ("index.handler", {"index.js": "exports.handler = (e, context, done) => done(null, [e, 'function']);"}),
+        (
+            "src/index.handler",
+            {
+                "src/index.js": "import { f } from './f.js'; export const handler = async (e) => [e, f];",
+                "src/f.js": "export const f = await Promise.resolve('function');",
+                "package.json": '{"type":"module"}',
+            },
+        ),
+        (
+            "index.handler",
+            {
+                "index.cjs": "exports.handler = awslambda.streamifyResponse(async (e, s) => { s.end([e, 'function']); });",
+            },
+        ),
+    ],
+    False: [
+        ("app.handler", {"app.py": "import json\ndef handler(e, c): return [json.loads(json.dumps(e)), 'function']\n"}),
+        ("src/app.handler", {"src/app.py": "from .f import f\ndef handler(e, c): return [e, f]\n", "src/f.py": "f = 'function'"}),
+    ],
+}
+
+
+@pytest.mark.parametrize("number", range(len(HANDLERS[True])))
+def test_handlers_of_all_kinds(api, either, number):
+    handlers = HANDLERS[either.is_node]
+    if number >= len(handlers):
+        return
+    client = either.clone(*handlers[number])
+    for count in range(3):
+        answer = api.invoke({"n": count})
+        assert (answer.path, body(answer)) == ("response", [{"n": count}, "function"])
     api.wait_next()
-    for number in (1, 2):
-        answer = json.loads(api.invoke({"number": number}).body)
-        assert answer["event"] == {"number": number} and answer["cwd"] == str(tmp_path) and answer["pid"] == client.process.pid
-    own = {name: value for name, value in answer["env"].items() if name not in ("_X_AMZN_TRACE_ID", "LC_CTYPE")}
-    assert own == {name: value for name, value in wanted.items() if name != "LC_CTYPE"}
-    child = dict(line.split("=", 1) for line in answer["child"].splitlines() if "=" in line)
-    assert child["MINE"] == "mine ü" and "OF_THE_TEMPLATE" not in child
+    assert api.connections == 1
+    assert client.output == {"stdout": b"", "stderr": b""}
 
 
-def test_the_seed_decides_what_comes_by_chance(api, language, tmp_path):
-    start, source, handler, _ = language
-    seen = []
-    start(handler, source).kill()  # writes the files
-    for seed in ("ab" * 32, "cd" * 32, "ab" * 32):
-        with contextlib.closing(RuntimeApi()) as own:
-            client = start(handler, source, {"IRORI_TEMPLATE": "runtime", "OF_THE_TEMPLATE": "1"}, own)
-            own.wait_next()
-            wake(own, client, tmp_path, handler, seed=seed, _HANDLER=handler)
-            own.wait_next()
-            seen.append(json.loads(own.invoke({}).body)["math"])
-            client.kill()
-    assert seen[0] == seen[2] != seen[1]
+SURROUNDINGS = {
+    True: """
+    import { execFileSync } from 'child_process'; import Module from 'module'; import fs from 'fs';
+    const names = (object) => Reflect.ownKeys(object).map(String).sort();
+    const lines = (text) => text.trim().split('\\n').sort();
+    const value = {
+        cwd: process.cwd(), paths: Module.globalPaths, globals: names(globalThis), console: names(console),
+        env: { ...process.env }, child: lines(execFileSync('/usr/bin/env').toString()), argv: process.argv, exec: process.execArgv,
+        pid: process.pid === Number(fs.readlinkSync('/proc/self')), ppid: process.ppid,
+        descriptor: { ...Object.getOwnPropertyDescriptor(process, 'pid'), value: 0 },
+        math: names(Math), random: Object.getPrototypeOf(Math.random) === Function.prototype,
+        events: process.eventNames().map(String), young: process.uptime() < 5, uptime: process.uptime.name,
+        time: new Date(0).getTimezoneOffset(), cache: Object.keys(Module._cache).filter((name) => !name.includes('/runtimes/node/')),
+        store: awslambda.InvokeStore.hasContext(), stdout: process.stdout.constructor.name,
+        resources: process.getActiveResourcesInfo().filter((name) => name !== 'ConnectWrap'),
+    };
+    export const handler = async () => value;
+    """,
+    False: """
+import builtins, gc, json, logging, os, subprocess, sys, threading, time
+value = {
+    "cwd": os.getcwd(), "path": sys.path, "env": dict(os.environ), "bytes": len(os.environb),
+    "child": sorted(subprocess.check_output(["/usr/bin/env"]).decode().split("\\n")),
+    "argv": sys.argv, "flags": list(sys.flags), "threads": len(threading.enumerate()), "zone": time.tzname,
+    "native": threading.main_thread().native_id == os.getpid(), "builtins": sorted(set(dir(builtins)) - {"_"}),
+    "handlers": [[type(h).__name__, len(h.filters)] for h in logging.getLogger().handlers], "level": logging.root.level,
+    "young": time.time() * 1e3 - logging.LogRecord("a", 1, "", 1, "", (), None).relativeCreated > time.time() * 1e3 - 5000,
+    "tempdir": __import__("tempfile").tempdir, "dummies": [n for n in sys.modules if "rehears" in n],
+    "meta": [str(getattr(f, "__name__", f)) for f in sys.meta_path], "gc": [gc.isenabled(), gc.get_threshold()],
+    "caches": [p for p in sys.path_importer_cache if "irori-" in p], "converter": logging.Formatter.converter.__name__,
+}
+def handler(event, context): return value
+""",
+}
 
 
-def test_an_init_that_fails_says_what_it_says_in_an_ordinary_start(api, language, tmp_path):
-    start, _, handler, broken = language
-    ordinary = start(handler, broken)
-    expected = api.wait_request()
-    ordinary_status = ordinary.process.wait(20)
-    client = park(api, start, handler, broken)
-    wake(api, client, tmp_path, handler, _HANDLER=handler)
-    request = api.wait_request()
-    assert request.path == expected.path and request.path.endswith("/init/error")
-    assert json.loads(request.body) == json.loads(expected.body)
-    assert client.process.wait(20) == ordinary_status
+def test_surroundings_of_user_code_are_those_of_an_ordinary_start(api, either):
+    handler, file = ("index.handler", "index.mjs") if either.is_node else ("app.handler", "app.py")
+    env = {"ANSWER": "42", "SPACE": "a b=c ü", "EMPTY": "", "HOME": "/home/x"}
+    value = compare(either, lambda client: body(api.invoke()), handler, {file: SURROUNDINGS[either.is_node]}, env)
+    assert value["env"]["SPACE"] == "a b=c ü" and "SPACE=a b=c ü" in value["child"]
+    assert value["young"]
+    names = [line.partition("=")[0] for line in value["child"]]
+    assert "TEMPLATE_ONLY" not in names and "IRORI_TEMPLATE" not in names
 
 
-def test_what_is_no_wake_up_ends_a_template(api, language):
-    start, source, handler, _ = language
-    client = park(api, start, handler, source)
-    api.send_event({"an": "event"})
-    assert client.process.wait(20) != 0
+def test_time_zone(api, either):
+    handler, files = {
+        True: ("index.handler", {"index.js": "exports.handler = async () => new Date(0).getHours();"}),
+        False: ("app.handler", {"app.py": "import time\ndef handler(e, c): return time.localtime(0).tm_hour\n"}),
+    }[either.is_node]
+    either.clone(handler, files, {"TZ": "XXX-5"})
+    assert body(api.invoke()) == 5
+
+
+def test_context(api, either):
+    handler, files = {
+        True: ("index.handler", {"index.mjs": "export const handler = async (e, context) => context;"}),
+        False: ("app.handler", {"app.py": "def handler(e, context): return repr(context)\n"}),
+    }[either.is_node]
+    env = {"AWS_LAMBDA_FUNCTION_NAME": "other", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512"}
+    value = compare(either, lambda client: body(api.invoke(request_id="a-b-c")), handler, files, env)
+    assert "other" in str(value) and "512" in str(value)
+
+
+# -- log lines
+
+LOGGING = {
+    True: (
+        "index.handler",
+        {
+            "index.mjs": """
+            console.log('init', { a: [1, { b: new Map([[1, 2]]) }] }); console.debug('d'); console.error(new RangeError('x').message);
+            export const handler = async (event) => {
+                console.info('%s and %j', 'text', event); console.warn('two\\nlines');
+                if (event.fail) throw new TypeError('failed');
+            };"""
+        },
+    ),
+    False: (
+        "app.handler",
+        {
+            "app.py": "import logging\nprint('init')\nlogging.error('e %s', 1)\n"
+            "def handler(event, context):\n    print('event', event)\n    logging.warning('two\\nlines')\n"
+            "    logging.debug('d')\n    context.log('direct\\n')\n    if event['fail']: raise TypeError('failed')\n"
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("env", [{}, {"AWS_LAMBDA_LOG_FORMAT": "JSON", "AWS_LAMBDA_LOG_LEVEL": "DEBUG"}])
+def test_log_lines(api, either, env):
+    def observe(client):
+        for number in range(2):
+            api.invoke({"fail": number == 1}, request_id=f"id-{number}")
+        client.kill()
+        return without_times(client.stdout).splitlines(), client.stderr
+
+    lines, _ = compare(either, observe, *LOGGING[either.is_node], env)
+    assert len(lines) >= 6
+
+
+# -- INIT that fails, and processes that end
+
+FAILURES = {
+    True: [
+        ("index.nope", {"index.js": "exports.a = 1"}),
+        ("index.handler", {}),
+        ("index", {"index.js": ""}),
+        ("index.handler", {"index.js": "exports.handler = ("}),
+        ("index.handler", {"index.mjs": "export const handler = ("}),
+        ("index.handler", {"index.js": "require('nowhere')"}),
+        ("index.handler", {"index.mjs": "import 'nowhere'"}),
+        ("index.handler", {"index.mjs": "import { nothing } from 'fs'"}),
+        ("index.handler", {"index.js": "function f(n) { if (n) f(n - 1); else throw new RangeError('ü'); } f(2)"}),
+        ("index.handler", {"index.mjs": "await null; throw new RangeError('x')"}),
+        ("index.handler", {"index.js": "throw 'text'"}),
+        ("index.handler", {"index.mjs": "await new Promise(() => {})"}),
+        ("index.handler", {"index.mjs": "Promise.reject(new Error('x')); await new Promise((r) => setTimeout(r, 5000))"}),
+        ("index.handler", {"index.mjs": "setTimeout(() => { throw new Error('late') }, 1); await new Promise(() => {})"}),
+        ("index.handler", {"index.js": "process.exit(7)"}),
+        ("index.handler", {"index.js": "process.on('exit', () => console.log('bye')); process.exitCode = 3; null.x"}),
+    ],
+    False: [
+        ("app.nope", {"app.py": ""}),
+        ("nowhere.handler", {}),
+        ("app", {"app.py": ""}),
+        ("sys.handler", {}),
+        ("app.handler", {"app.py": "def handler(:\n    pass\n"}),
+        ("app.handler", {"app.py": "import nowhere"}),
+        ("app.handler", {"app.py": "import json\ndef f(n):\n    json.loads('{') if n == 0 else f(n - 1)\nf(2)\n"}),
+        ("app.handler", {"app.py": "raise RuntimeError('ü')"}),
+        ("app.handler", {"app.py": "import sys\nsys.exit(7)"}),
+        ("app.handler", {"app.py": "import os\nos._exit(8)"}),
+        ("app.handler", {"app.py": "import atexit\natexit.register(print, 'bye')\n1 / 0\n"}),
+        ("app.handler", {"app.py": "raise KeyboardInterrupt"}),
+    ],
+}
+
+
+def observe_end(api):
+    def observe(client):
+        code = client.wait_exit()
+        requests = []
+        while not api.requests.empty():
+            request = api.requests.get()
+            requests.append((request.method, request.path, request.headers, request.body))
+        return code, requests, without_times(client.stdout), without_times(client.stderr)
+
+    return observe
+
+
+@pytest.mark.parametrize("number", range(len(FAILURES[True])))
+def test_failed_init_is_that_of_an_ordinary_start(api, either, number):
+    failures = FAILURES[either.is_node]
+    if number >= len(failures):
+        return
+    code, requests, _, _ = compare(either, observe_end(api), *failures[number])
+    assert code != 0 and len(requests) <= 1
+    for _, path, _, _ in requests:
+        assert path == f"{PREFIX}/init/error"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "exports.handler = async () => { setTimeout(() => { throw new Error('x') }); await new Promise((r) => setTimeout(r, 5000)); }",
+        "exports.handler = async () => { Promise.reject(new Error('x')); }",
+        "exports.handler = () => new Promise(() => {})",
+    ],
+)
+def test_uncaught_errors_of_an_invocation(api, node_runtime, code):
+    def observe(client):
+        api.send_event(request_id="id")
+        return observe_end(api)(client)
+
+    assert compare(node_runtime, observe, "index.handler", {"index.js": code})[0] in (13, 128, 129)
+
+
+# -- random numbers
+
+RANDOM = {
+    True: (
+        "index.handler",
+        {
+            "index.mjs": """
+            import crypto from 'crypto'; import { Worker } from 'worker_threads';
+            const first = [Math.random(), Math.random()];
+            const ask = () => new Promise((resolve) => {
+                new Worker('require("worker_threads").parentPort.postMessage(Math.random())', { eval: true }).on('message', resolve);
+            });
+            export const handler = async (event) => ({
+                seeded: [...first, ...Array.from({ length: 100 }, Math.random)],
+                free: [crypto.randomUUID(), crypto.randomBytes(8).toString('hex'), crypto.randomInt(2 ** 40), await ask(), await ask()],
+            });"""
+        },
+    ),
+    False: (
+        "app.handler",
+        {
+            "app.py": "import os, random, secrets, ssl, tempfile, uuid\nfirst = random.random()\n"
+            "def handler(event, context):\n"
+            "    free = [str(uuid.uuid4()), secrets.token_hex(8), os.urandom(8).hex(), ssl.RAND_bytes(8).hex(), tempfile.mktemp()]\n"
+            "    return {'seeded': [first, random.random(), random.getrandbits(64)], 'free': free}\n"
+        },
+    ),
+}
+
+
+def test_random_numbers(api, runtime):
+    answers = []
+    for seed in (SEED, SEED, "fedcba9876543210" * 4, "0" * 64):
+        client = runtime.clone(*RANDOM[runtime.is_node], seed=seed)
+        answers.append(body(api.invoke()))
+        dismiss(api, client)
+    assert answers[0]["seeded"] == answers[1]["seeded"]
+    assert len({tuple(answer["seeded"]) for answer in answers}) == 3
+    values = [value for answer in answers for value in answer["free"]]
+    assert len(set(values)) == len(values)
+
+
+# -- Python modules that the template has loaded already
+
+
+@pytest.mark.parametrize("name", ["json", "logging", "decimal", "email"])
+def test_module_of_the_function_wins_over_one_of_the_same_name(api, python_runtime, name):
+    files = {
+        f"{name}.py": "mine = True\n",
+        "app.py": f"import {name}, sys\ndef handler(event, context): return [{name}.mine, {name}.__file__, 'ssl' in sys.modules]\n",
+    }
+    value = compare(python_runtime, lambda client: body(api.invoke()), "app.handler", files)
+    assert value == [True, f"{python_runtime.root}/{name}.py", False]
+
+
+def test_template_does_not_shadow_a_package_of_the_function(api, python_runtime):
+    files = {"colors/__init__.py": "x = 1", "app.py": "import colors\ndef handler(event, context): return colors.x"}
+    python_runtime.clone("app.handler", files)
+    assert body(api.invoke()) == 1

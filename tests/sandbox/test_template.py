@@ -148,7 +148,8 @@ def image_of(launcher):
     found = []
     for process in pathlib.Path("/proc").glob("[0-9]*"):
         try:
-            if (process / "comm").read_text() == "bootstrap\n" and (process / "fd/900").is_symlink():
+            if (process / "comm").read_text() == "bootstrap\n" and (process / "fd/900").is_symlink() and \
+                    f"/irori-{launcher.instance}/" in (process / "cgroup").read_text():
                 found.append(int(process.name))
         except OSError:
             pass

@@ -4,6 +4,7 @@
  *
  *   loading --start()--> waiting --event--> running --reply()--> replied --one write--> waiting
  *   loading --park()--> parked --wake-up--> loading, in a clone: there is no handler before (lib/template.cjs)
+ *   loading --park_for_restore()--> parked --answer--> restoring --start()--> waiting (lib/snapshot.cjs)
  *   any state --die()--> dead, and the process exits
  *
  * All state of the loop is in the object: parked in `next` it can be copied with its process, and a second loop with another
@@ -18,6 +19,7 @@ const PREFIX = '/2018-06-01/runtime';
 const MAX_CAUSE = 64 * 1024; // Lambda crops the X-Ray cause there
 const EXIT_API_GONE = 1;
 const EXIT_API_ERROR = 129;
+const AFTER_RESTORE_ERROR = 'Runtime.AfterRestoreError';
 const LAST_WORDS_MS = 2000;
 
 class Loop {
@@ -28,7 +30,8 @@ class Loop {
     #transport = null;
     #reader = null;
     #handler = null;
-    #on_wake = null;
+    #on_answer = null; // while parked
+    #state_after = '';
     #connect;
     #state = 'loading';
     #invocation = null; // {id}
@@ -44,7 +47,7 @@ class Loop {
         if (colon < 1 || !Number.isInteger(this.#port)) throw new Error(`AWS_LAMBDA_RUNTIME_API: bad address ${address}`);
         this.#authority = address;
         this.#connect = connect_to;
-        this.#next = `GET ${PREFIX}/invocation/next HTTP/1.1\r\nHost: ${address}\r\n\r\n`;
+        this.#next = this.#get('/invocation/next');
     }
 
     /** Starts connecting; never waits. */
@@ -60,18 +63,33 @@ class Loop {
         );
     }
 
-    /** Ends INIT: asks for the first invocation. */
+    /** Ends INIT or the restore: asks for the first invocation. */
     start(handler) {
-        if (this.#state !== 'loading') return;
+        if (this.#state !== 'loading' && this.#state !== 'restoring') return;
         this.#handler = handler;
         this.#wait('');
     }
 
-    /** Asks for the first invocation with no handler loaded. What comes is the wake-up message of a clone: on_wake(body) is
+    /** Asks for the first invocation with no handler loaded. What comes is the wake-up message of a clone: on_answer(response) is
      * called once, and INIT follows on the same connection. */
-    park(on_wake) {
-        this.#on_wake = on_wake;
-        this.#ask('parked', '');
+    park(on_answer) {
+        this.#park(this.#next, 'loading', on_answer);
+    }
+
+    /** Asks for the restore; what fails after its answer is told as an error of the restore. on_answer as above. */
+    park_for_restore(on_answer) {
+        this.#park(this.#get('/restore/next'), 'restoring', on_answer);
+    }
+
+    #park(request, state_after, on_answer) {
+        if (this.#state !== 'loading') return;
+        this.#on_answer = on_answer;
+        this.#state_after = state_after;
+        this.#ask('parked', '', request);
+    }
+
+    #get(path) {
+        return `GET ${PREFIX}${path} HTTP/1.1\r\nHost: ${this.#authority}\r\n\r\n`;
     }
 
     /** Sends data and waits for the next event. */
@@ -79,13 +97,13 @@ class Loop {
         this.#ask('waiting', data);
     }
 
-    #ask(state, data) {
+    #ask(state, data, request = this.#next) {
         this.#state = state;
         this.#invocation = null;
         if (!this.#transport.open) this.connect();
         this.#transport.ref();
         this.#transport.write(
-            typeof data === 'string' ? data + this.#next : Buffer.concat([data, Buffer.from(this.#next)]),
+            typeof data === 'string' ? data + request : Buffer.concat([data, Buffer.from(request)]),
         );
     }
 
@@ -93,7 +111,7 @@ class Loop {
         try {
             this.#reader.push(data);
         } catch (error) {
-            this.#give_up(error.message);
+            this.give_up(error.message);
         }
     }
 
@@ -110,13 +128,13 @@ class Loop {
             return;
         }
         if (this.#state === 'parked') {
-            this.#wake(response);
+            this.#leave_parking(response);
             return;
         }
         if (this.#state !== 'waiting') return; // nothing was asked
         const id = response.headers['lambda-runtime-aws-request-id'];
         if (response.status !== 200 || !id) {
-            this.#give_up(`next answered ${response.status}`, EXIT_API_ERROR);
+            this.give_up(`next answered ${response.status}`, EXIT_API_ERROR);
             return;
         }
         this.#state = 'running';
@@ -125,23 +143,20 @@ class Loop {
         run(this, this.#handler, response);
     }
 
-    #wake({ status, headers, body }) {
-        if (status !== 200 || headers['irori-wake'] !== 'runtime') {
-            this.#give_up(`next answered ${status}, no wake-up`, EXIT_API_ERROR);
-            return;
-        }
-        this.#state = 'loading';
+    #leave_parking(response) {
+        this.#state = this.#state_after;
         this.#transport.unref();
-        this.#on_wake(body);
+        this.#on_answer(response);
     }
 
     #on_close() {
         if (this.#state === 'waiting' && this.#server_closes) this.#wait('');
-        else if (['waiting', 'parked', 'loading'].includes(this.#state)) this.#give_up('connection closed');
+        else if (['waiting', 'parked', 'loading', 'restoring'].includes(this.#state)) this.give_up('connection closed');
         // While an invocation runs its reply finds out and connects again.
     }
 
-    #give_up(reason, code = EXIT_API_GONE) {
+    /** Ends the process: the Runtime API is of no use any more. */
+    give_up(reason, code = EXIT_API_GONE) {
         process.stderr.write(`Runtime API ${this.#authority}: ${reason}\n`);
         process.exit(code);
     }
@@ -153,15 +168,16 @@ class Loop {
     }
 
     #error_request(error, id) {
+        const cause = errors.to_xray_cause(error, MAX_CAUSE);
+        const headers = `Content-Type: application/json\r\nLambda-Runtime-Function-XRay-Error-Cause: ${cause}\r\n`;
+        return this.#post(`/invocation/${encodeURIComponent(id)}/error`, headers, JSON.stringify(errors.to_payload(error)));
+    }
+
+    /** kind: the error's type for the platform; undefined: as the error is called. */
+    #phase_error_request(path, error, kind) {
         const payload = errors.to_payload(error);
-        let headers = 'Content-Type: application/json\r\n';
-        if (id !== null) {
-            headers += `Lambda-Runtime-Function-XRay-Error-Cause: ${errors.to_xray_cause(error, MAX_CAUSE)}\r\n`;
-        } else {
-            const type = String(payload.errorType).replace(/[^\x20-\x7e]/g, '?').slice(0, 1024);
-            headers += `Lambda-Runtime-Function-Error-Type: ${type}\r\n`;
-        }
-        const path = id === null ? '/init/error' : `/invocation/${encodeURIComponent(id)}/error`;
+        const type = String(kind ?? payload.errorType).replace(/[^\x20-\x7e]/g, '?').slice(0, 1024);
+        const headers = `Content-Type: application/json\r\nLambda-Runtime-Function-Error-Type: ${type}\r\n`;
         return this.#post(path, headers, JSON.stringify(payload));
     }
 
@@ -195,24 +211,30 @@ class Loop {
         this.#unanswered++;
     }
 
-    /** Ends the process with code, after telling the Runtime API what it does not know yet: the INIT error, the error of the
-     * running invocation, or the result that was about to be sent. */
-    die(error, code) {
+    /** Ends the process with code, after telling the Runtime API what it does not know yet: the error of INIT (of this kind, when
+     * it is given) or of the restore, the error of the running invocation, or the result that was about to be sent. */
+    die(error, code, kind = undefined) {
         const state = this.#state;
         if (state === 'dead') return;
         this.#state = 'dead';
-        if (state === 'waiting') {
+        if (state === 'waiting' || state === 'parked') {
             this.#exit_when_flushed(code);
             return;
         }
         if (!this.#transport.open) this.connect();
-        const request =
-            state === 'replied' ? this.#reply : this.#error_request(error, state === 'loading' ? null : this.#invocation.id);
+        const request = this.#last_request(state, error, kind);
         if (say_last_words(this.#transport, request)) process.exit(code);
         this.#transport.on_data = this.#transport.on_close = () => process.exit(code);
         this.#transport.ref();
         this.#transport.write(request);
         setTimeout(() => process.exit(code), LAST_WORDS_MS);
+    }
+
+    #last_request(state, error, kind) {
+        if (state === 'replied') return this.#reply;
+        if (state === 'loading') return this.#phase_error_request('/init/error', error, kind);
+        if (state === 'restoring') return this.#phase_error_request('/restore/error', error, AFTER_RESTORE_ERROR);
+        return this.#error_request(error, this.#invocation.id);
     }
 
     #exit_when_flushed(code) {

@@ -1,33 +1,40 @@
 'use strict';
 /*
- * The runtime template: this process, before it belongs to any function. It loads what an invocation and the loading of a
- * handler need, rehearses both in memory, and parks in `next`. Environments are clones of the parked process: the answer to
- * `next` is the wake-up message of the clone, which names the function. After it an ordinary INIT follows.
+ * Templates: this process, once it waits to be copied. Environments are clones of it.
+ *
+ * The template of a runtime belongs to no function yet. It loads what an invocation and the loading of a handler need, rehearses
+ * both in memory, and parks in `next`; the answer is the wake-up message of the clone, which names the function. After it an
+ * ordinary INIT follows.
  *
  *   {"seed":"<64 hex digits>","env":{"NAME":"value",...},"root":"/var/task"}      with the header Irori-Wake: runtime
  *
- * A clone has everything that is in memory here. So nothing may stay open or pending, no thread may be started that cannot
- * wait, and what the rehearsal changed is changed back: user code finds the process as an ordinary start leaves it.
+ * The template of a function rehearses, then does the function's own INIT and waits in `restore/next` (lib/snapshot.cjs).
  *
- * Random numbers: Math.random of this context is never called before the wake-up, so that the seed counts. The stocks of
- * crypto.randomUUID and crypto.randomInt are not filled either; OpenSSL itself notices the new process id.
+ *   {"seed":"<64 hex digits>","env":{"NAME":"value",...}}                         with the header Irori-Wake: function
+ *
+ * A clone has everything that is in memory here. So nothing of the client may stay open or pending, no thread may be started that
+ * cannot wait, and what the rehearsal changed is changed back: user code finds the process as an ordinary start leaves it.
+ * What clones would have in common of random numbers and identity, and what is done about it: lib/identity.cjs.
  */
+const v8 = require('v8');
+
+// With these a heap that grows sets a timer for a collection 8 s later, and every clone would begin with that.
+const AFTERTHOUGHTS_OFF = '--no-incremental-marking --no-memory-reducer-for-small-heaps';
+const AFTERTHOUGHTS_ON = '--incremental-marking --memory-reducer-for-small-heaps';
+v8.setFlagsFromString(AFTERTHOUGHTS_OFF); // before anything is loaded
+
 const fs = require('fs');
 const Module = require('module');
 const os = require('os');
 const path = require('path');
-const v8 = require('v8');
-const vm = require('vm');
 
-const globals = require('./globals.cjs');
-const { load } = require('./handler.cjs');
-const log = require('./log.cjs');
+const identity = require('./identity.cjs');
 const { Loop } = require('./loop.cjs');
 const transport = require('./transport.cjs');
 
-const ROUNDS = 30; // V8 has then compiled what it compiles for code that runs often; 12 leave 3 ms to every clone
+const ROUNDS = 15; // of each play three; more make no clone faster and all of them larger
 const SETTLE_MS = 50; // for V8's helper threads, before the process is said to be quiet
-const RANDOM_SEED_MASK = 0x7fffffffn; // V8's flag has 31 bits; 0 would mean none
+const EXIT_API_ERROR = 129;
 
 /** What functions commonly import, with the cost of loading it paid once. None of them opens or starts anything. */
 const COMMON_MODULES = [
@@ -38,45 +45,40 @@ const COMMON_MODULES = [
 
 // -- in the clone
 
-/** process.pid is a value that Node read at its start. */
-function restore_pid() {
-    Object.defineProperty(process, 'pid', { value: Number(fs.readlinkSync('/proc/self')) });
-}
-
 /** Only differences are written: an assignment to TZ, even of the same value, makes V8 forget what it knows of time zones. */
-function replace_env(wanted) {
+function set_env(wanted) {
     const { env } = process;
-    for (const name of Object.keys(env)) {
-        if (!Object.hasOwn(wanted, name)) delete env[name];
-    }
     for (const name of Object.keys(wanted)) {
         if (env[name] !== wanted[name]) env[name] = wanted[name];
     }
 }
 
-function set_random_seed(number) {
-    v8.setFlagsFromString(`--random-seed=${number}`);
+function replace_env(wanted) {
+    for (const name of Object.keys(process.env)) {
+        if (!Object.hasOwn(wanted, name)) delete process.env[name];
+    }
+    set_env(wanted);
 }
 
-/** V8 takes the seed when a context's Math.random is called first. Without the flag afterwards Workers seed themselves. */
-function reseed(seed) {
-    set_random_seed((BigInt(`0x${seed}`) & RANDOM_SEED_MASK) || 1n);
-    Math.random();
-    set_random_seed(0);
-}
-
-/** process.uptime() counts from the wake-up. */
-function restart_uptime() {
-    const { uptime } = process;
-    const start = uptime();
-    process.uptime = { uptime: () => uptime() - start }.uptime;
-}
-
-function restore({ env, root }) {
-    restore_pid();
+/** Makes of a clone of a runtime's template what an ordinary start with the environment of a function would have made.
+ * draw: for identity.renew(). */
+function become_function(body, draw) {
+    const { seed, env, root } = JSON.parse(body);
+    const { HOME, NODE_PATH } = process.env;
     replace_env(env);
     process.chdir(root);
-    Module._initPaths(); // NODE_PATH and HOME
+    if (env.HOME !== HOME || env.NODE_PATH !== NODE_PATH) Module._initPaths();
+    identity.renew(seed, draw);
+}
+
+/** The clone of a function's template is the function already. Returns false for the process itself, which no snapshot was made
+ * of: it goes on as what it is. */
+function become_environment({ headers, body }, draw) {
+    if (headers['irori-wake'] !== 'function') return false;
+    const { seed, env } = JSON.parse(body);
+    set_env(env);
+    identity.renew(seed, draw());
+    return true;
 }
 
 // -- the rehearsal
@@ -155,8 +157,10 @@ async function handle(event, context) {
     if (event.fail) throw new TypeError('rehearsal');
     await pause();
     const body = Buffer.from(JSON.stringify({ ...event, id: context.awsRequestId }));
+    const hash = crypto.createHash('sha256').update(body).digest('hex');
+    const mac = crypto.createHmac('sha256', 'key').update(hash).digest('base64');
     return { statusCode: 200, headers: { 'Content-Type': 'text/plain' }, body: body.toString('base64'),
-        more: new Greeter('you').greet({ left: context.getRemainingTimeInMillis(), env: process.env.LANG }) };
+        more: new Greeter('you').greet({ mac, left: context.getRemainingTimeInMillis(), env: process.env.LANG }) };
 }
 function call_back(event, context, callback) {
     console.warn('%s %j %d', 'a', event, 1);
@@ -170,10 +174,11 @@ async function stream(event, response) {
 }
 `;
 const REQUIRES = `
-const fs = require('fs'); const path = require('node:path'); const helper = require('./helper'); const dep = require('dep');
+const fs = require('fs'); const path = require('node:path'); const crypto = require('crypto');
+const helper = require('./helper'); const dep = require('dep');
 `;
 const IMPORTS = `
-import fs from 'fs'; import * as path from 'node:path'; import { createHash } from 'crypto'; import helper from './helper.js';
+import fs from 'fs'; import * as path from 'node:path'; import crypto from 'crypto'; import helper from './helper.js';
 import { deep } from './deep.mjs'; import dep from 'dep';
 `;
 const PACKAGE_OF_DEP = JSON.stringify({
@@ -184,7 +189,8 @@ const PACKAGE_OF_DEP = JSON.stringify({
 });
 const EXPORTS = {
     commonjs: 'exports.handler = handle; exports.callback = call_back; exports.stream = awslambda.streamifyResponse(stream);',
-    module: 'const streaming = awslambda.streamifyResponse(stream); export { handle as handler, call_back as callback, streaming as stream };',
+    module: `const streaming = awslambda.streamifyResponse(stream);
+        export { handle as handler, call_back as callback, streaming as stream };`,
 };
 const PLAYS = [
     { type: 'module', file: 'index.mjs', method: 'handler' },
@@ -209,15 +215,15 @@ function write_function(folder, number, { type, file }) {
     for (const [name, text] of Object.entries(files)) fs.writeFileSync(path.join(folder, name), text);
 }
 
-/** One life of an environment: parked, woken, INIT, three invocations. */
-function rehearse_once(root, number) {
+/** One life of an environment: parked, woken, INIT, three invocations; or INIT, parked, woken, three invocations. */
+function rehearse_once(kind, root, number, initialise) {
     const play = PLAYS[number % PLAYS.length];
-    const env = { ...process.env, IRORI_REHEARSAL: String(number) };
+    const handler = `index.${play.method}`;
+    const env = { ...process.env, LAMBDA_TASK_ROOT: root, _HANDLER: handler, IRORI_REHEARSAL: String(number) };
     write_function(root, number, play);
-    return new Promise((resolve, reject) => {
-        const wake = { seed: '0'.repeat(64), env, handler: `index.${play.method}`, root };
+    return new Promise((resolve) => {
         const responses = [
-            make_response({ 'Irori-Wake': 'runtime' }, wake),
+            make_response({ 'Irori-Wake': kind }, { seed: '0'.repeat(64), env, handler, root }),
             make_event(1, { a: 1, b: [1, 2, { c: 'ü' }], text: 'x'.repeat(200) }),
             make_event(2, { fail: true }),
             make_event(3, { number }),
@@ -225,16 +231,16 @@ function rehearse_once(root, number) {
         const binding = make_binding(responses, resolve);
         const loop = new Loop('127.0.0.1:1', (...params) => transport.connect(...params, () => binding));
         loop.connect();
-        loop.park((body) => {
-            restore(JSON.parse(body));
-            set_random_seed(0);
-            log.patch_console();
-            globals.install();
-            process.nextTick(load, root, `index.${play.method}`, (error, handler) => {
-                if (error) reject(error);
-                else loop.start(handler);
+        if (kind === 'function') {
+            replace_env(env);
+            process.chdir(root);
+            initialise(loop, { settle: () => {}, wake: (response) => become_environment(response, () => Date.now) });
+        } else {
+            loop.park(({ body }) => {
+                become_function(body, Date.now);
+                initialise(loop);
             });
-        });
+        }
     });
 }
 
@@ -255,57 +261,84 @@ function forget_modules(folder) {
     }
 }
 
-async function rehearse() {
+/** Notes what the rehearsal changes; returns the function that changes it back. */
+function remember_process() {
     const console_methods = { ...console };
     const stdout = Object.getOwnPropertyDescriptor(process, 'stdout');
-    const global_names = new Set(Reflect.ownKeys(globalThis));
-    const working_folder = process.cwd();
+    const { uptime } = process;
+    const env = { ...process.env };
+    const names = new Set(Reflect.ownKeys(globalThis));
+    const folder = process.cwd();
+    return () => {
+        globalThis.awslambda.InvokeStore.run(undefined, () => {});
+        for (const name of Reflect.ownKeys(globalThis)) {
+            if (!names.has(name)) delete globalThis[name];
+        }
+        for (const name of ['uncaughtException', 'unhandledRejection', 'beforeExit']) process.removeAllListeners(name);
+        Object.defineProperty(process, 'stdout', stdout);
+        process.uptime = uptime;
+        delete console.fatal;
+        Object.assign(console, console_methods);
+        replace_env(env);
+        process.chdir(folder);
+    };
+}
+
+async function rehearse(kind, initialise) {
     const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'irori-'));
     for (let number = 0; number < ROUNDS; number++) {
+        const clear_up = remember_process();
         const nowhere = open_nowhere();
         Object.defineProperty(process, 'stdout', { configurable: true, enumerable: true, get: () => nowhere });
-        await rehearse_once(path.join(folder, String(number)), number);
+        await rehearse_once(kind, path.join(folder, String(number)), number, initialise);
         nowhere.destroy();
+        clear_up();
     }
-    globalThis.awslambda.InvokeStore.run(undefined, () => {});
-    for (const name of Reflect.ownKeys(globalThis)) {
-        if (!global_names.has(name)) delete globalThis[name];
-    }
-    Object.defineProperty(process, 'stdout', stdout);
-    delete console.fatal;
-    Object.assign(console, console_methods);
-    delete process.env._X_AMZN_TRACE_ID;
-    delete process.env.IRORI_REHEARSAL;
-    process.chdir(working_folder);
     forget_modules(folder);
     fs.rmSync(folder, { recursive: true });
 }
 
-/** A clone begins with an empty young generation: its first collection is far away. */
-function collect_garbage() {
-    v8.setFlagsFromString('--expose-gc');
-    vm.runInNewContext('gc')();
-    v8.setFlagsFromString('--no-expose-gc');
-}
+const settle = () => new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
 
-/** Makes this process a template. initialise(loop) is called in each clone, in the environment of its function. */
-async function serve(initialise) {
-    const loop = new Loop(process.env.AWS_LAMBDA_RUNTIME_API);
-    // Else each collection sets a timer for another one 8 s later, and every clone would begin with it.
-    v8.setFlagsFromString('--no-incremental-marking');
-    for (const name of COMMON_MODULES) await import(`node:${name}`);
-    await rehearse();
-    collect_garbage();
-    v8.setFlagsFromString('--incremental-marking');
-    await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
+async function serve_runtime(loop, initialise) {
+    await settle();
     loop.connect();
-    loop.park((body) => {
-        const message = JSON.parse(body);
-        restore(message);
-        reseed(message.seed);
-        restart_uptime();
+    loop.park(({ status, headers, body }) => {
+        if (status !== 200 || headers['irori-wake'] !== 'runtime') {
+            loop.give_up(`next answered ${status}, no wake-up`, EXIT_API_ERROR);
+            return;
+        }
+        v8.setFlagsFromString(AFTERTHOUGHTS_ON);
+        become_function(body, Math.random);
         initialise(loop);
     });
+}
+
+function serve_function(loop, initialise) {
+    const open_random_numbers = identity.guard_random_numbers();
+    loop.connect();
+    initialise(loop, {
+        settle,
+        wake(response) {
+            v8.setFlagsFromString(AFTERTHOUGHTS_ON);
+            return become_environment(response, open_random_numbers);
+        },
+    });
+}
+
+/** Makes this process a template, of a 'runtime' or of a 'function'. initialise(loop, template) is called in the environment of
+ * the function: in each clone, or before there are any. Of the template lib/snapshot.cjs needs:
+ *   settle()         resolves when the process is quiet
+ *   wake(response)   makes a clone what it is to be; false when this is none
+ */
+async function serve(kind, initialise) {
+    delete process.env.IRORI_TEMPLATE;
+    const loop = new Loop(process.env.AWS_LAMBDA_RUNTIME_API);
+    void process.stdout; // made by being asked for; a clone has a pipe there too
+    for (const name of COMMON_MODULES) require(name); // import() of http would set up what fetch() needs, visibly
+    await rehearse(kind, initialise);
+    if (kind === 'runtime') await serve_runtime(loop, initialise);
+    else serve_function(loop, initialise);
 }
 
 module.exports = { serve };

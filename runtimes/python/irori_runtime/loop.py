@@ -22,8 +22,8 @@ class Loop:
         self.next = api.get("/invocation/next")
         self.handler = None
 
-    def initialise(self, name):
-        """INIT; ends the process when it fails."""
+    def initialise(self, name, template=None):
+        """INIT; ends the process when it fails. template: a template.Function when this process is to be one."""
         from irori_runtime import handler
 
         try:
@@ -34,7 +34,7 @@ class Loop:
         if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
             from irori_runtime import snapstart
 
-            snapstart.pass_snapshot(self)
+            snapstart.pass_snapshot(self, template)
 
     def report_init(self, error, path="/init/error", kind=None):
         from irori_runtime import faults
@@ -97,9 +97,9 @@ class Loop:
         return self.api.post(path, headers, codec.to_bytes(codec.to_json(payload)))
 
 
-def run(api, handler_name):
+def run(api, handler_name, template=None):
     loop = Loop(api)
-    loop.initialise(handler_name)
+    loop.initialise(handler_name, template)
     try:
         loop.serve()
     except (http.ApiGone, OSError) as error:

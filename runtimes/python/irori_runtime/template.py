@@ -1,14 +1,19 @@
-"""The runtime template: this process, before it belongs to any function.
+"""Templates: this process, once it waits to be copied. Environments are clones of it.
 
-It loads what functions commonly import, rehearses its own loop in memory, and parks in `next`. Environments are clones of
-the parked process: the answer to `next` is the wake-up message of the clone, which names the function.
+The template of a runtime belongs to no function yet. It loads what functions commonly import, rehearses its own loop in memory,
+and parks in `next`; the answer is the wake-up message of the clone, which names the function. After it an ordinary INIT follows.
 
     {"seed":"<64 hex digits>","env":{"NAME":"value",...},"root":"/var/task"}      with the header Irori-Wake: runtime
 
-A clone has everything that is in memory here. So nothing may stay open, no thread may be left, and what the rehearsal
-changed is changed back: the start that follows, and user code, find the process as the interpreter made it.
+The template of a function rehearses, then does the function's own INIT and waits in `restore/next` (`snapstart`).
 
-Random numbers: `random` is seeded; `secrets` and `uuid` ask the kernel; OpenSSL notices the new process id.
+    {"seed":"<64 hex digits>","env":{"NAME":"value",...}}                         with the header Irori-Wake: function
+
+A clone has everything that is in memory here. So nothing of the client may stay open, no thread may be left, and what the rehearsal
+changed is changed back: user code finds the process as the interpreter made it.
+
+Random numbers: the module functions of `random`, and of `numpy.random` when it is loaded, are seeded; `secrets` and `uuid` ask the
+kernel; OpenSSL notices the new process id. Generators that user code made during INIT are its own affair.
 """
 
 import gc
@@ -29,6 +34,9 @@ COMMON_MODULES = (
     "random re secrets shutil socket ssl string subprocess tempfile threading time traceback typing urllib.parse urllib.request "
     "uuid warnings xml.etree.ElementTree zlib"
 ).split()
+# Without those of functions: a function's template has what its INIT loads.
+OWN_MODULES = "decimal json logging random shutil threading".split()
+EVENT_LOOP_TURNS = 2  # one in which a dead socket is noticed, one in which its owner acts on it
 
 HANDLER = """
 import json, logging, os
@@ -57,24 +65,46 @@ def handler(event, context):
 
 
 def wait():
-    """Makes this process a template. Returns in each clone, once its environment is that of an ordinary start: the connection,
-    on which nothing is asked."""
-    importlib.import_module(irori_runtime.__name__ + ".handler")
-    own = set(sys.modules)
-    import_common_modules()
-    rehearse()
-    common = [name for name in sys.modules if name not in own]
-    gc.collect()
-    gc.freeze()  # what the collector never looks at stays shared between clones
+    """Makes this process the template of its runtime. Returns in each clone, once its environment is that of an ordinary start: the
+    connection, on which nothing is asked."""
+    loaded = prepare_process("runtime", COMMON_MODULES)
+    names = top_level_names(loaded)
+    share_heap()
     api = http.Connection(os.environ["AWS_LAMBDA_RUNTIME_API"])
     try:
         message = park(api)
     except (http.ApiGone, OSError) as error:
         loop.give_up(api, error)
     restore(message)
-    if is_shadowed(common, message["root"]):
-        forget_modules(common)
+    if is_shadowed(names, message["root"]):
+        forget_modules(loaded)
     return api
+
+
+def prepare():
+    """Before INIT in a process that is to be the template of its function."""
+    del os.environ["IRORI_TEMPLATE"]
+    loaded = prepare_process("function", OWN_MODULES)
+    sys.modules["random"].seed()  # the rehearsal gave it a seed that all functions know
+    if is_shadowed(top_level_names(loaded), os.environ["LAMBDA_TASK_ROOT"]):
+        forget_modules(loaded)
+    return Function()
+
+
+def prepare_process(kind, modules):
+    """Imports and rehearses. Returns the names of modules that an ordinary start would not have loaded."""
+    for name in ("_sitebuiltins", irori_runtime.__name__ + ".handler"):
+        importlib.import_module(name)
+    own = set(sys.modules)
+    import_modules(modules)
+    rehearse(kind)
+    return [name for name in sys.modules if name not in own]
+
+
+def share_heap():
+    """What the collector never looks at stays shared between clones."""
+    gc.collect()
+    gc.freeze()
 
 
 def park(api):
@@ -111,9 +141,62 @@ def replace_environ(wanted):
         time.tzset()
 
 
-def is_shadowed(modules, root):
-    """Whether the function or a layer has something of the same name, which in an ordinary start would be imported instead."""
-    names = {name.partition(".")[0] for name in modules}
+class Function:
+    """The template of a function, and each of its clones."""
+
+    def __init__(self):
+        self.event_loops = []
+
+    def settle(self):
+        """Before the snapshot, after all of the function's own code."""
+        logs.flush()
+        self.event_loops = find_event_loops()
+        share_heap()
+
+    def wake(self, message):
+        """In a clone."""
+        replace_environ({**os.environ, **message["env"]})
+        renew_random(bytes.fromhex(message["seed"]))
+        threading = sys.modules.get("threading")
+        if hasattr(threading, "_main_thread"):
+            threading._main_thread._set_native_id()
+        for event_loop in self.event_loops:
+            turn_event_loop(event_loop)
+
+
+def renew_random(seed):
+    """What the module functions of `random` and `numpy.random` draw from, unless a module of the function has the name."""
+    import _random
+
+    generator = getattr(sys.modules.get("random"), "_inst", None)
+    if isinstance(generator, _random.Random):
+        generator.seed(seed)
+    seed_numpy = getattr(sys.modules.get("numpy.random.mtrand"), "seed", None)
+    if seed_numpy:
+        seed_numpy([int.from_bytes(seed[i : i + 4], "little") for i in range(0, len(seed), 4)])
+
+
+def find_event_loops():
+    kind = getattr(sys.modules.get("asyncio.events"), "AbstractEventLoop", None)
+    # By type(): proxies would make up, or complain about, the class of what they stand for.
+    return [item for item in gc.get_objects() if issubclass(type(item), kind)] if kind else []
+
+
+def turn_event_loop(event_loop):
+    """Sockets that died with the snapshot tell their owners before these are needed again."""
+    if event_loop.is_closed() or event_loop.is_running():
+        return
+    for _ in range(EVENT_LOOP_TURNS):
+        event_loop.call_soon(event_loop.stop)
+        event_loop.run_forever()
+
+
+def top_level_names(modules):
+    return {name.partition(".")[0] for name in modules}
+
+
+def is_shadowed(names, root):
+    """Whether the function or a layer has something of one of the names, which in an ordinary start would be imported instead."""
     for folder in (root, "/opt/python/lib/python%d.%d/site-packages" % sys.version_info[:2], "/opt/python"):
         try:
             entries = os.listdir(folder)
@@ -136,8 +219,8 @@ def forget_modules(modules):
 # -- the rehearsal
 
 
-def import_common_modules():
-    for name in COMMON_MODULES:
+def import_modules(names):
+    for name in names:
         importlib.import_module(name)
     for name in ("faults", "plain_json", "root_logger"):
         importlib.import_module(irori_runtime.__name__ + "." + name)
@@ -186,12 +269,12 @@ def make_event(number, event):
     return make_response(headers, event)
 
 
-def make_script(number, root):
+def make_script(kind, number, root):
     wake = {"seed": "0" * 64, "env": {**os.environ, "IRORI_REHEARSAL": str(number)}, "root": root}
     accepted = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
     return b"".join(
         [
-            make_response({"Irori-Wake": "runtime"}, wake),
+            make_response({"Irori-Wake": kind}, wake),
             make_event(1, {"a": 1, "b": [1, 2, {"c": "ü"}], "text": "x" * 200}),
             accepted + make_event(2, {"fail": True}),
             accepted + make_event(3, {"decimal": True, "number": number}),
@@ -200,17 +283,23 @@ def make_script(number, root):
     )
 
 
-def rehearse_once(number, folder):
-    """One life of an environment: woken, INIT, three invocations, and the end of the connection."""
+class RehearsedFunction(Function):
+    def settle(self):
+        logs.flush()
+
+
+def rehearse_once(kind, number, folder):
+    """One life of an environment: woken, INIT, three invocations, and the end of the connection; or INIT before the wake-up."""
     name = "irori_rehearsal_%d" % number
     with open("%s/%s.py" % (folder, name), "w") as file:
         file.write(HANDLER % number)
-    api = ScriptedConnection(make_script(number, folder))
-    restore(park(api))
-    is_shadowed(["no_such_module"], folder)
+    api = ScriptedConnection(make_script(kind, number, folder))
+    if kind == "runtime":
+        restore(park(api))
+        is_shadowed({"no_such_module"}, folder)
     logs.start()
     stage = loop.Loop(api)
-    stage.initialise(name + ".handler")
+    stage.initialise(name + ".handler", RehearsedFunction() if kind == "function" else None)
     try:
         stage.serve()
     except http.ApiGone:
@@ -218,7 +307,7 @@ def rehearse_once(number, folder):
     del sys.modules[name]
 
 
-def rehearse():
+def rehearse(kind):
     environ = dict(os.environ)
     working_folder = os.getcwd()
     streams = sys.stdout, sys.stderr
@@ -231,7 +320,7 @@ def rehearse():
         sys.stdout = sys.stderr = nowhere
         for number in range(ROUNDS):
             importlib.invalidate_caches()
-            rehearse_once(number, folder)
+            rehearse_once(kind, number, folder)
             log.getLogger().handlers.clear()
         sys.stdout, sys.stderr = streams
     sys.path.remove(folder)

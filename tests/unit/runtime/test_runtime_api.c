@@ -8,12 +8,14 @@
 #include <cmocka.h>
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/blob.h"
+#include "base/buf.h"
 #include "runtime/runtime_api.h"
 
 struct world {
@@ -21,7 +23,7 @@ struct world {
     struct runtime_api *api;
     int client;
     struct sockaddr_in address; /* of the listener */
-    unsigned nexts, init_errors;
+    unsigned nexts, init_errors, restores;
     char answers[4096];
 };
 
@@ -40,6 +42,19 @@ static void on_init_error(const struct runtime_result *result, void *ctx)
 {
     (void)result;
     ((struct world *)ctx)->init_errors++;
+}
+
+static void on_restore_next(void *ctx)
+{
+    ((struct world *)ctx)->restores++;
+}
+
+static bool on_credentials(const char *token, size_t len, struct buf *out, void *ctx)
+{
+    (void)ctx;
+    if (len != 5 || memcmp(token, "token", 5) != 0)
+        return false;
+    return buf_puts(out, "{\"AccessKeyId\":\"A\"}") == 0;
 }
 
 static void turn(struct world *w)
@@ -66,12 +81,18 @@ static void say(struct world *w, const char *text)
 
 #define NEXT "GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: x\r\n\r\n"
 
-static void open_world(struct world *w, const char *wake)
+#define RESTORE_NEXT "GET /2018-06-01/runtime/restore/next HTTP/1.1\r\nHost: x\r\n\r\n"
+
+static void open_parked(struct world *w, enum runtime_parked parked, const char *wake, bool snap_start)
 {
-    struct runtime_api_owner owner = { on_next, on_result, on_init_error, w };
+    struct runtime_api_owner owner = { on_next, on_result, on_init_error, NULL, NULL, w };
     socklen_t len = sizeof w->address;
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), pair[2];
 
+    if (snap_start) {
+        owner.on_restore_next = on_restore_next;
+        owner.on_credentials = on_credentials;
+    }
     *w = (struct world){ .address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) } };
     assert_int_equal(uv_loop_init(&w->loop), 0);
     assert_int_equal(bind(listener, (struct sockaddr *)&w->address, sizeof w->address), 0);
@@ -80,9 +101,14 @@ static void open_world(struct world *w, const char *wake)
     w->api = runtime_api_new(&w->loop, listener, &owner);
     assert_non_null(w->api);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-    assert_int_equal(runtime_api_adopt_parked(w->api, pair[0], wake), 0);
+    assert_int_equal(runtime_api_adopt_parked(w->api, pair[0], parked, wake), 0);
     assert_int_equal(w->nexts, 0); /* never before the call has returned */
     w->client = pair[1];
+}
+
+static void open_world(struct world *w, const char *wake)
+{
+    open_parked(w, wake ? RUNTIME_PARKED_TO_WAKE : RUNTIME_PARKED_IN_NEXT, wake, false);
 }
 
 static void close_world(struct world *w)
@@ -178,12 +204,102 @@ static void test_an_end_before_the_message_loses_nothing(void **state)
     assert_int_equal(w.nexts, 0);
 }
 
+static void test_a_clone_is_restored_and_then_asks_for_its_work(void **state)
+{
+    (void)state;
+    char wake[] = "{\"seed\":\"00\"}";
+    struct world w;
+
+    open_parked(&w, RUNTIME_PARKED_IN_RESTORE, NULL, true);
+    assert_string_equal(read_answer(&w), "");
+    assert_int_equal(w.restores, 1);
+    assert_int_equal(runtime_api_state(w.api), RUNTIME_RESTORE_READY);
+    assert_int_equal(runtime_api_restored(w.api, wake), 0);
+    memset(wake, 'x', sizeof wake - 1); /* it was copied */
+    assert_non_null(strstr(read_answer(&w), "Irori-Wake: function\r\n\r\n{\"seed\":\"00\"}"));
+    assert_int_equal(runtime_api_restored(w.api, NULL), -EBUSY);
+    say(&w, NEXT);
+    assert_string_equal(read_answer(&w), "");
+    assert_int_equal(w.nexts, 1);
+    close_world(&w);
+}
+
+static void test_a_runtime_that_knows_restores_is_answered_with_nothing(void **state)
+{
+    (void)state;
+    struct world w;
+
+    open_parked(&w, RUNTIME_PARKED_IN_RESTORE, NULL, true);
+    (void)read_answer(&w);
+    assert_int_equal(runtime_api_restored(w.api, NULL), 0);
+    assert_string_equal(read_answer(&w),
+                        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n");
+    close_world(&w);
+}
+
+static void test_a_restore_may_fail_under_either_name(void **state)
+{
+    (void)state;
+    static const char *const calls[] = { "restore/error", "init/error" };
+
+    for (int i = 0; i < 2; i++) {
+        struct world w;
+
+        open_parked(&w, RUNTIME_PARKED_IN_RESTORE, NULL, true);
+        (void)read_answer(&w);
+        assert_int_equal(runtime_api_restored(w.api, NULL), 0);
+        (void)read_answer(&w);
+        say(&w, "POST /2018-06-01/runtime/");
+        say(&w, calls[i]);
+        say(&w, " HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}");
+        assert_non_null(strstr(read_answer(&w), " 202 "));
+        assert_int_equal(w.init_errors, 1);
+        assert_int_equal(runtime_api_state(w.api), RUNTIME_RESTORE_ERROR);
+        say(&w, NEXT);
+        assert_non_null(strstr(read_answer(&w), "from RuntimeRestoreErrorState to Ready"));
+        close_world(&w);
+    }
+}
+
+static void test_only_a_snap_start_environment_is_restored_and_has_credentials(void **state)
+{
+    (void)state;
+    static const char credentials[] = "GET /2021-04-23/credentials HTTP/1.1\r\nHost: x\r\nAuthorization: ";
+    struct world w;
+
+    open_world(&w, "{}");
+    (void)read_answer(&w);
+    say(&w, RESTORE_NEXT);
+    assert_non_null(strstr(read_answer(&w), " 404 "));
+    say(&w, credentials);
+    say(&w, "token\r\n\r\n");
+    assert_non_null(strstr(read_answer(&w), " 404 "));
+    close_world(&w);
+    open_parked(&w, RUNTIME_PARKED_IN_NEXT, NULL, true);
+    close_world(&w);
+    open_parked(&w, RUNTIME_PARKED_IN_RESTORE, NULL, true);
+    (void)read_answer(&w);
+    assert_int_equal(runtime_api_restored(w.api, NULL), 0);
+    (void)read_answer(&w);
+    say(&w, credentials);
+    say(&w, "tokens\r\n\r\n");
+    assert_non_null(strstr(read_answer(&w), "\r\n\r\ncannot get credentials for the provided token"));
+    say(&w, credentials);
+    say(&w, "token\r\n\r\n");
+    assert_non_null(strstr(read_answer(&w), "\r\n\r\n{\"AccessKeyId\":\"A\"}"));
+    close_world(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_clone_is_woken_and_then_asks_for_its_work),
         cmocka_unit_test(test_a_woken_clone_may_fail_its_init),
         cmocka_unit_test(test_only_the_parked_one_is_woken),
+        cmocka_unit_test(test_a_clone_is_restored_and_then_asks_for_its_work),
+        cmocka_unit_test(test_a_runtime_that_knows_restores_is_answered_with_nothing),
+        cmocka_unit_test(test_a_restore_may_fail_under_either_name),
+        cmocka_unit_test(test_only_a_snap_start_environment_is_restored_and_has_credentials),
         cmocka_unit_test(test_without_a_message_it_waits_for_its_work),
         cmocka_unit_test(test_an_end_before_the_message_loses_nothing),
     };

@@ -32,7 +32,8 @@ static void test_init_error_only_before_the_first_next(void **unused)
     for (int i = 0; i < RUNTIME_STATE_COUNT; i++) {
         enum runtime_state state = (enum runtime_state)i;
 
-        assert_int_equal(runtime_step(&state, RUNTIME_CALL_INIT_ERROR), i == RUNTIME_STARTED);
+        assert_int_equal(runtime_step(&state, RUNTIME_CALL_INIT_ERROR),
+                         i == RUNTIME_STARTED || i == RUNTIME_RESTORING);
     }
 }
 
@@ -47,17 +48,34 @@ static void test_a_result_is_taken_only_while_an_invocation_runs(void **unused)
     }
 }
 
+static void test_a_restore_ends_in_the_first_next(void **unused)
+{
+    (void)unused;
+    enum runtime_state state = RUNTIME_STARTED;
+
+    assert_false(runtime_step(&state, RUNTIME_CALL_RESTORED));
+    assert_true(runtime_step(&state, RUNTIME_CALL_RESTORE_NEXT));
+    assert_false(runtime_step(&state, RUNTIME_CALL_NEXT));
+    assert_true(runtime_step(&state, RUNTIME_CALL_RESTORED));
+    assert_false(runtime_step(&state, RUNTIME_CALL_RESTORE_NEXT));
+    assert_true(runtime_step(&state, RUNTIME_CALL_NEXT));
+    assert_int_equal(state, RUNTIME_READY);
+    assert_false(runtime_step(&state, RUNTIME_CALL_RESTORE_NEXT));
+}
+
 /* In any order of calls: never two results for one delivery. */
 static void test_every_order_of_six_calls(void **unused)
 {
     (void)unused;
-    for (unsigned code = 0; code < 6u * 6u * 6u * 6u * 6u * 6u; code++) {
+    const unsigned calls = RUNTIME_CALL_COUNT;
+
+    for (unsigned code = 0; code < calls * calls * calls * calls * calls * calls; code++) {
         enum runtime_state state = RUNTIME_STARTED;
         unsigned rest = code;
         int outstanding = 0;
 
-        for (int i = 0; i < 6; i++, rest /= 6) {
-            enum runtime_call call = (enum runtime_call)(rest % 6);
+        for (int i = 0; i < 6; i++, rest /= calls) {
+            enum runtime_call call = (enum runtime_call)(rest % calls);
 
             if (!runtime_step(&state, call))
                 continue;
@@ -106,6 +124,7 @@ int main(void)
         cmocka_unit_test(test_an_ordinary_invocation),
         cmocka_unit_test(test_init_error_only_before_the_first_next),
         cmocka_unit_test(test_a_result_is_taken_only_while_an_invocation_runs),
+        cmocka_unit_test(test_a_restore_ends_in_the_first_next),
         cmocka_unit_test(test_every_order_of_six_calls),
         cmocka_unit_test(test_every_name_is_there),
         cmocka_unit_test(test_error_types_are_mapped),

@@ -25,7 +25,8 @@ static const char *value_of(const struct env_vars *vars, const char *name)
     return NULL;
 }
 
-static struct env_vars build(const char *runtime, struct env_var *own, size_t own_count)
+static struct env_vars build_for(struct fn_version kind, const char *runtime, bool is_template,
+                                 struct env_var *own, size_t own_count)
 {
     static struct fn_version version;
     struct env_vars_input input = {
@@ -35,6 +36,8 @@ static struct env_vars build(const char *runtime, struct env_var *own, size_t ow
         .access_key = "ASIA",
         .secret = "s",
         .token = "t",
+        .credentials_token = "0123",
+        .is_template = is_template,
         .interpreter = "/usr/bin/it",
     };
     struct env_vars vars;
@@ -46,11 +49,18 @@ static struct env_vars build(const char *runtime, struct env_var *own, size_t ow
         .handler = (char[]){ "index.handler" },
         .log_group = (char[]){ "/aws/lambda/fn" },
         .memory_mb = 128,
+        .snap_start = kind.snap_start,
+        .clean = kind.clean,
         .vars = own,
         .var_count = own_count,
     };
     assert_int_equal(env_vars_build(&input, &vars), 0);
     return vars;
+}
+
+static struct env_vars build(const char *runtime, struct env_var *own, size_t own_count)
+{
+    return build_for((struct fn_version){ 0 }, runtime, false, own, own_count);
 }
 
 static void test_node(void **state)
@@ -243,6 +253,51 @@ static void test_variables_that_a_clone_could_not_obey(void **state)
     }
 }
 
+static void test_a_version_with_a_template_asks_for_its_credentials(void **state)
+{
+    (void)state;
+    static const struct fn_version kinds[] = { { .snap_start = true }, { .clean = true } };
+
+    for (size_t i = 0; i < 2; i++) {
+        struct env_vars vars = build_for(kinds[i], "nodejs20.x", false, NULL, 0);
+
+        assert_string_equal(value_of(&vars, "AWS_LAMBDA_INITIALIZATION_TYPE"), "snap-start");
+        assert_string_equal(value_of(&vars, "AWS_CONTAINER_CREDENTIALS_FULL_URI"),
+                            "http://127.0.0.1:9001/2021-04-23/credentials");
+        assert_string_equal(value_of(&vars, "AWS_CONTAINER_AUTHORIZATION_TOKEN"), "0123");
+        assert_null(value_of(&vars, "AWS_ACCESS_KEY_ID"));
+        assert_null(value_of(&vars, "AWS_SESSION_TOKEN"));
+        assert_null(value_of(&vars, "IRORI_TEMPLATE"));
+        env_vars_done(&vars);
+    }
+}
+
+static void test_a_version_s_template_says_what_it_is_to_clients_of_ours(void **state)
+{
+    (void)state;
+    struct fn_version kind = { .snap_start = true };
+    struct env_vars vars = build_for(kind, "python3.11", true, NULL, 0);
+
+    assert_string_equal(value_of(&vars, "IRORI_TEMPLATE"), "function");
+    assert_string_equal(value_of(&vars, "UV_USE_IO_URING"), "0");
+    env_vars_done(&vars);
+    vars = build_for(kind, "provided.al2023", true, NULL, 0);
+    assert_null(value_of(&vars, "IRORI_TEMPLATE"));
+    env_vars_done(&vars);
+}
+
+static void test_a_restored_clone_is_told_its_log_stream(void **state)
+{
+    (void)state;
+    unsigned char seed[ENV_VARS_SEED_BYTES] = { 0xab };
+    char *text = env_vars_restore("2026/01/15/[1]\"00", seed);
+
+    assert_string_equal(text,
+                        "{\"seed\":\"ab00000000000000000000000000000000000000000000000000000000000000\","
+                        "\"env\":{\"AWS_LAMBDA_LOG_STREAM_NAME\":\"2026/01/15/[1]\\\"00\"}}");
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -252,6 +307,9 @@ int main(void)
         cmocka_unit_test(test_as_many_as_the_limit_allows),
         cmocka_unit_test(test_a_template_knows_no_function),
         cmocka_unit_test(test_the_wake_up_message_carries_everything),
+        cmocka_unit_test(test_a_version_with_a_template_asks_for_its_credentials),
+        cmocka_unit_test(test_a_version_s_template_says_what_it_is_to_clients_of_ours),
+        cmocka_unit_test(test_a_restored_clone_is_told_its_log_stream),
         cmocka_unit_test(test_variables_that_a_clone_could_not_obey),
         cmocka_unit_test(test_wrapper_stands_in_front_of_managed_runtimes_only),
     };

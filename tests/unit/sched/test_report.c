@@ -181,6 +181,53 @@ static void test_json_lines_follow_the_level(void **state)
     assert_int_equal(out.len, 0);
 }
 
+static void test_lines_of_a_restore(void **state)
+{
+    (void)state;
+    AUTO_BUF struct buf out = BUF_INIT(4096);
+    struct report report = report_for(&text_version);
+
+    report_restore_start(&text_version, "us-east-1", 1768478400123, &out);
+    report_restored(&text_version, "success", "", 345670, 1768478400123, &out);
+    report_restored(&text_version, "error", "Runtime.AfterRestoreError", 345670, 1768478400123, &out);
+    assert_memory_equal(
+        out.data, "RESTORE_START Runtime Version: python:3.12.v1\tRuntime Version ARN: arn:aws:",
+        strlen("RESTORE_START Runtime Version: python:3.12.v1\tRuntime Version ARN: arn:aws:"));
+    assert_string_equal(strchr(out.data, '\n') + 1,
+                        "RESTORE_REPORT Restore Duration: 345.67 ms\n"
+                        "RESTORE_REPORT Restore Duration: 345.67 ms\tStatus: error\t"
+                        "Error Type: Runtime.AfterRestoreError\n");
+    buf_clear(&out);
+    report.restore_us = 2100;
+    report_end(&report, &out);
+    assert_non_null(strstr(out.data, "Max Memory Used: 33 MB\tRestore Duration: 2.10 ms\t"
+                                     "Billed Restore Duration: 3 ms\t\n"));
+    assert_non_null(strstr(out.data, "Billed Duration: 2 ms"));
+}
+
+static void test_json_lines_of_a_restore(void **state)
+{
+    (void)state;
+    AUTO_BUF struct buf out = BUF_INIT(4096);
+    struct report report = report_for(&json_version);
+
+    report_restore_start(&json_version, "us-east-1", 1768478400123, &out);
+    assert_non_null(strstr(out.data, "\"type\":\"platform.restoreStart\",\"record\":{\"runtimeVersion\":"));
+    assert_non_null(strstr(out.data, "\"functionName\":\"fn\",\"functionVersion\":\"7\"}}\n"));
+    buf_clear(&out);
+    report_restored(&json_version, "success", "", 2100, 1768478400123, &out);
+    assert_string_equal(out.data,
+                        "{\"time\":\"2026-01-15T12:00:00.123Z\",\"type\":\"platform.restoreReport\","
+                        "\"record\":{\"status\":\"success\",\"metrics\":{\"durationMs\":2.100}}}\n");
+    buf_clear(&out);
+    report_restored(&json_version, "timeout", "", 2100, 1768478400123, &out);
+    assert_non_null(strstr(out.data, "platform.restoreRuntimeDone\",\"record\":{\"status\":\"timeout\"}}"));
+    buf_clear(&out);
+    report.restore_us = 2100;
+    report_end(&report, &out);
+    assert_non_null(strstr(out.data, "\"restoreDurationMs\":2.100,\"billedRestoreDurationMs\":3}"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -190,6 +237,8 @@ int main(void)
         cmocka_unit_test(test_trace_line),
         cmocka_unit_test(test_stream_of_a_shared_group_names_the_function),
         cmocka_unit_test(test_init_lines),
+        cmocka_unit_test(test_lines_of_a_restore),
+        cmocka_unit_test(test_json_lines_of_a_restore),
         cmocka_unit_test(test_json_lines_follow_the_level),
     };
 
