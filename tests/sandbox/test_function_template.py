@@ -332,6 +332,7 @@ assert libc.syscall(222, 1, None, ctypes.byref(timer)) == 0
 @pytest.mark.parametrize("reason", REFUSED)
 def test_what_is_refused_is_told_and_the_function_goes_on(probe, reason):
     template = probe(REFUSED[reason] + "\n")
+    time.sleep(0.2)  # its main thread waits for the answer by then, and for no lock of the interpreter
     refused, text = template.capture()
     assert refused == 1 and reason in text, text
     assert run(template.function.restore(), "result = 'alive'") == "alive"

@@ -17,7 +17,8 @@ static const char status_6_18[] =
     "(sleeping)\nTgid:\t7118\nNgid:\t0\nPid:\t7121\nPPid:\t7071\n"
     "TracerPid:\t0\nUid:\t700007\t700007\t700007\t700007\nGid:\t700008\t700008\t700008\t700008\n"
     "FDSize:\t64\nGroups:\t \nNStgid:\t7118\t2\nNSpid:\t7121\t13\t5\nNSpgid:\t7116\t2\nNSsid:\t7116\t2\n"
-    "Kthread:\t0\nThreads:\t11\nSigQ:\t0/96365\nSigPnd:\t0000000000000000\nShdPnd:\t0000000000000000\n"
+    "VmSwap:\t       4 kB\nRssAnon:\t    2048 "
+    "kB\nKthread:\t0\nThreads:\t11\nSigQ:\t0/96365\nSigPnd:\t0000000000000000\nShdPnd:\t0000000000000000\n"
     "SigBlk:\tfffffffffffbfeff\nCapInh:\t0000000000000000\nCapPrm:\t0000000000000000\n"
     "CapEff:\t0000000000000000\nCapBnd:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t1\n"
     "Cpus_allowed:\t3\nCpus_allowed_list:\t0-1\nx86_Thread_features:\tshstk\n"
@@ -39,6 +40,7 @@ static void test_status(void **state)
     assert_int_equal(status.uid, 700007);
     assert_int_equal(status.gid, 700008);
     assert_int_equal(status.pending, 0);
+    assert_int_equal(status.anonymous_kb, 2052);
     assert_int_equal(status.blocked, 0xfffffffffffbfeff);
     assert_int_equal(status.capabilities, 0);
     assert_int_equal(status.seccomp, 2);
@@ -47,6 +49,7 @@ static void test_status(void **state)
     assert_true(proc_parse_status(status_5_10, &status));
     assert_int_equal(status.tid, 40);
     assert_int_equal(status.pending, 0x10400);
+    assert_int_equal(status.anonymous_kb, 0);
     assert_int_equal(status.blocked, 0x400);
     assert_int_equal(status.capabilities, 0x1ffffffffff);
     assert_false(status.shadow_stack);
