@@ -60,11 +60,12 @@ def managed(launcher, runtime):
 class Template:
     """A function that was started as a template and waits in `next`."""
 
-    def __init__(self, launcher, code, **options):
+    def __init__(self, launcher, code, others=None, **options):
+        """others: answers a client's request that is none of the Runtime API's."""
         self.launcher, self.code = launcher, code
         self.options = {"uid": UID, "memory": 512, **options}
         self.environment = launcher.start(code, flags=driver.START_TEMPLATE, **self.options)
-        self.function = runtime_api.park(self.environment)
+        self.function = runtime_api.park(self.environment, others)
 
     def capture(self):
         """Returns (refused, text)."""
@@ -301,6 +302,26 @@ fresh.accept()[0].send(b'hello')
 result = again.recv(9).decode()
 """) == "hello"
     clone.kill()
+
+
+def test_other_clients_may_have_connections_to_the_runtime_api_s_address(launcher, probe):
+    """As AWS's SDKs have, which ask there for credentials and keep the connection."""
+    template = probe("""
+import http.client
+others = [http.client.HTTPConnection("127.0.0.1", 9001) for _ in range(2)]
+for other in others:
+    other.request("GET", "/2021-04-23/credentials")
+    other.getresponse().read()
+silent = http.client.HTTPConnection("127.0.0.1", 9001)
+silent.connect()
+import time; time.sleep(0.05)
+""", others=lambda client: client.answer("200 OK", b"{}"))
+    assert template.capture() == (0, "3 sockets")
+    for _ in range(2):
+        clone = template.clone()
+        assert run(clone, "result = 'alive'") == "alive"
+        assert run(clone, "result = [list(c.sock.recv(9)) for c in (*others, silent)]") == [[], [], []]
+        clone.kill()
 
 
 REFUSED = {

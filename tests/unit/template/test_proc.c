@@ -187,44 +187,12 @@ static void test_links(void **state)
     assert_int_equal(proc_link_inode("/tmp/socket:[4711]", "socket"), 0);
 }
 
-#define TCP_HEAD \
-    "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
-#define TCP_LISTEN                                                                                        \
-    "   0: 0100007F:2329 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 100 1 0 " \
-    "100 0 0 10 0\n"
-#define TCP_SERVER                                                                                           \
-    "   1: 0100007F:2329 0100007F:C350 01 00000000:00000000 00:00000000 00000000     0        0 101 1 0 20 " \
-    "4 30 10 -1\n"
-#define TCP_CLIENT                                                                                           \
-    "   2: 0100007F:C350 0100007F:2329 01 00000000:00000000 00:00000000 00000000   993        0 102 1 0 20 " \
-    "4 30 10 -1\n"
-#define TCP_OTHER                                                                                            \
-    "   3: 0100007F:C352 0100007F:2329 01 00000000:00000000 00:00000000 00000000   993        0 103 1 0 20 " \
-    "4 30 10 -1\n"
-#define TCP_CLOSED                                                                                           \
-    "   4: 0100007F:C354 0100007F:2329 06 00000000:00000000 00:00000000 00000000   993        0 0 1 0 20 4 " \
-    "30 10 -1\n"
-
-static void test_the_connection_to_the_runtime_api(void **state)
-{
-    (void)state;
-    assert_int_equal(proc_find_connection(TCP_HEAD TCP_LISTEN TCP_SERVER TCP_CLIENT TCP_CLOSED, 9001), 102);
-    assert_int_equal(proc_find_connection(TCP_HEAD TCP_LISTEN TCP_SERVER, 9001), 0);
-    assert_int_equal(proc_find_connection(TCP_HEAD TCP_CLIENT TCP_OTHER, 9001), 0);
-    assert_int_equal(proc_find_connection(TCP_HEAD TCP_CLIENT, 9002), 0);
-    assert_int_equal(proc_find_connection("", 9001), 0);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_status),
-        cmocka_unit_test(test_status_without_a_field_is_refused),
-        cmocka_unit_test(test_smaps),
-        cmocka_unit_test(test_smaps_that_say_too_little_are_refused),
-        cmocka_unit_test(test_fdinfo),
-        cmocka_unit_test(test_links),
-        cmocka_unit_test(test_the_connection_to_the_runtime_api),
+        cmocka_unit_test(test_status), cmocka_unit_test(test_status_without_a_field_is_refused),
+        cmocka_unit_test(test_smaps),  cmocka_unit_test(test_smaps_that_say_too_little_are_refused),
+        cmocka_unit_test(test_fdinfo), cmocka_unit_test(test_links),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
