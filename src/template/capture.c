@@ -368,11 +368,12 @@ static int check_pending(const struct capture *capture, struct err *err)
 
 static int write_restorer(struct capture *capture, struct err *err)
 {
+    size_t used = offsetof(struct template_data, frames) + capture->tracee.count * TEMPLATE_FRAME_BYTES;
     int64_t result;
     int r;
 
     if (tracee_write(&capture->tracee, capture->code_at, template_restorer, sizeof template_restorer) < 0 ||
-        tracee_write(&capture->tracee, capture->data_at, capture->data, sizeof *capture->data) < 0)
+        tracee_write(&capture->tracee, capture->data_at, capture->data, used) < 0)
         return err_set(err, ERR_SYSTEM, EFAULT, "writing the restorer");
     r = call(capture, SYS_mprotect, capture->code_at, CODE_BYTES, PROT_READ | PROT_EXEC, 0, &result, err);
     if (r < 0)

@@ -29,8 +29,8 @@ enum {
     TEMPLATE_PAIR_BYTES = TEMPLATE_PIPE_BYTES / 2,
     TEMPLATE_PATH_BYTES = 32768, /* of all files in /tmp together */
     TEMPLATE_MAX_JOINS = 4,
-    TEMPLATE_FRAME_BYTES =
-        1024, /* struct rt_sigframe of the kernel without siginfo, then 512 bytes of FXSAVE */
+    /* struct rt_sigframe of the kernel without siginfo, then what XSAVE saves but for matrix registers. */
+    TEMPLATE_FRAME_BYTES = 4096,
     TEMPLATE_FX_OFFSET = 512,
     TEMPLATE_THREAD_STACK = 2048,
     TEMPLATE_STACK = 16384,

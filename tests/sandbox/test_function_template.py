@@ -148,6 +148,17 @@ def test_clones_of_a_function_after_its_init(launcher, compiled, program):
     template.kill()
 
 
+def test_all_of_a_vector_register_is_kept(launcher, compiled):
+    if " avx " not in pathlib.Path("/proc/cpuinfo").read_text():
+        pytest.skip("NOT TESTED: this processor has no AVX")
+    code = launcher.add_code({"bootstrap": compiled(PROGRAMS / "vectors.c", "gcc")})
+    template = Template(launcher, code, **PROVIDED, env=runtime_api.VARIABLES).captured()
+    clone = template.clone()
+    assert [clone.invoke({}) for _ in range(2)] == [16, 16]
+    clone.kill()
+    template.kill()
+
+
 # ---- what INIT leaves open -------------------------------------------------------------------------------------------
 
 HANDLER = """
