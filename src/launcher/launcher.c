@@ -142,7 +142,7 @@ static unsigned count_leaving(const struct launcher *launcher, const struct temp
 static bool prepare_slot(struct launcher *launcher, struct template *template)
 {
     const struct list *ready = template ? &template->ready : &launcher->ready;
-    unsigned spare = launcher->config->spare_slots, brewing;
+    unsigned spare = template ? template_reserve(template) : launcher->config->spare_slots, brewing;
     struct slot *slot = find_cold(template ? &template->cold : &launcher->cold, &brewing);
     struct err err = { 0 };
 
@@ -152,7 +152,8 @@ static bool prepare_slot(struct launcher *launcher, struct template *template)
     if (!slot && length(ready, spare) + brewing + count_leaving(launcher, template) >= spare)
         return false;
     /* A family leaves room for ordinary ones. */
-    if (!slot && launcher->slot_count + (template ? spare : 0) < launcher->config->max_slots) {
+    if (!slot &&
+        launcher->slot_count + (template ? launcher->config->spare_slots : 0) < launcher->config->max_slots) {
         slot = template ? template_add_slot(template, &err) : slot_new(launcher, NULL, -1, &err);
         if (!slot) {
             log_error("new slot: %s", err.text);
@@ -194,6 +195,7 @@ static void tick(struct launcher *launcher, uint64_t now_us)
     for (size_t i = 0; i < 2; i++) {
         list_each_safe(at, lists[i]) slot_tick(list_entry(at, struct slot, node), now_us);
     }
+    list_each(at, &launcher->templates) template_tick(list_entry(at, struct template, node), now_us);
     slot_bury_cgroups(launcher);
 }
 

@@ -276,3 +276,34 @@ def test_a_start_that_waits_gets_the_slot_that_a_clone_leaves(tmp_path, tmp_path
     template.kill()
     assert launcher.stop() == 0
     assert driver.traces("pytest25", launcher.data) == []
+
+
+def test_one_function_reserves_only_what_it_uses(tmp_path, tmp_path_factory, bootstrap):
+    launcher = driver.Launcher(tmp_path, instance="pytest28", share=make_share(tmp_path_factory), spare=8)
+    code = launcher.add_code({"bootstrap": bootstrap})
+    template = make_template(launcher, code)
+
+    def prepared():
+        count = 0
+        for process in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                count += (process / "comm").read_text() == "irori-init\n" and f"/irori-{launcher.instance}/" in (process / "cgroup").read_text()
+            except OSError:
+                pass
+        return count
+
+    def settled(expected):
+        deadline = time.monotonic() + 20
+        while prepared() != expected and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return prepared()
+
+    # The template's own, the reserve of everybody and the family's.
+    assert settled(1 + 8 + 2) == 11
+    clones = [launcher.start(code, template=template.env_id) for _ in range(8)]
+    assert all(clone.ask("e echo alive") == "alive\n" for clone in clones)
+    for clone in clones:
+        clone.kill()
+    assert settled(1 + 8 + 8) >= 15, "it was busy"
+    template.kill()
+    assert launcher.stop() == 0
