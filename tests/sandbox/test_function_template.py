@@ -1,6 +1,7 @@
 """Function templates on the real launcher: programs after their own INIT, with what they hold, and what is refused."""
 import os
 import pathlib
+import re
 import shutil
 import struct
 import subprocess
@@ -257,6 +258,67 @@ for _ in range(20):
 """) in (32, 104), name
         assert run(clone, "result = os.path.samefile(f'/proc/self/fd/{duplicate}', f'/proc/self/fd/{tcp.fileno()}')") is True
         clone.kill()
+
+
+NODE = """
+import http from 'node:http';
+import dgram from 'node:dgram';
+import net from 'node:net';
+import zlib from 'node:zlib';
+import fs from 'node:fs/promises';
+import crypto from 'node:crypto';
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+
+let ticks = 0;
+setInterval(() => ticks++, 1);
+const agent = new http.Agent({ keepAlive: true });
+async function serve() {
+  const server = http.createServer((request, response) => response.end('pong'));
+  await new Promise((done) => server.listen(8080, '127.0.0.1', done));
+  return server;
+}
+const ping = () => new Promise((done, fail) => http.get({ port: 8080, host: '127.0.0.1', agent }, (response) => {
+  let text = '';
+  response.on('data', (piece) => (text += piece)).on('end', () => done(text));
+}).on('error', fail));
+const first = await serve();
+await ping();
+await new Promise((done) => { first.closeIdleConnections = () => {}; first.close(done); setTimeout(done, 50); });
+const datagrams = dgram.createSocket('udp4');
+await new Promise((done) => datagrams.bind(0, '127.0.0.1', done));
+const unread = net.connect({ port: 9, host: '198.51.100.1' }).on('error', () => {});
+await promisify(zlib.gzip)('x'.repeat(100000));
+await promisify(execFile)('/bin/true');
+await fs.writeFile('/tmp/kept', 'from init');
+const actions = {
+  nothing: () => 1,
+  random: () => crypto.randomBytes(16).toString('hex'),
+  ticks: async () => { const before = ticks; await new Promise((done) => setTimeout(done, 60)); return ticks - before > 5; },
+  ping: async () => { const server = await serve(); const text = await ping(); server.closeAllConnections(); server.close(); return text; },
+  file: () => fs.readFile('/tmp/kept', 'utf8'),
+  child: async () => (await promisify(execFile)('/bin/echo', ['child'])).stdout,
+  zip: async () => (await promisify(zlib.gunzip)(await promisify(zlib.gzip)('text'))).toString(),
+  datagram: () => new Promise((done) => { datagrams.once('message', (m) => done(m.toString()));
+    dgram.createSocket('udp4').send('datagram', datagrams.address().port, '127.0.0.1'); }),
+};
+export const handler = async (event) => actions[event.do]();
+"""
+
+
+def test_node_goes_on_with_what_its_init_left(launcher):
+    options = {**managed(launcher, "nodejs"), "env": [*runtime_api.VARIABLES, "_HANDLER=index.handler"]}
+    template = Template(launcher, launcher.add_code({"index.mjs": NODE.encode()}), **options)
+    refused, text = template.capture()
+    assert not refused and re.fullmatch(r"[1-9] sockets", text), text
+    clones = [template.clone() for _ in range(3)]
+    expected = {"nothing": 1, "ticks": True, "ping": "pong", "file": "from init", "child": "child\n", "zip": "text", "datagram": "datagram"}
+    for do, result in expected.items():
+        assert [clone.invoke({"do": do}) for clone in clones] == [result] * 3, do
+    assert len({clone.invoke({"do": "random"}) for clone in clones}) == 3
+    for clone in clones:
+        clone.kill()
+    template.kill()
 
 
 def test_pairs_of_sockets_within_the_process_stay_connected(probe):
