@@ -113,7 +113,11 @@ class Function:
         """From `restore/next` to `next`, as what no runtime client of ours is told."""
         if self.parked_at != NEXT:
             self.client.answer("200 OK")
-            _, self.parked_at, _, body = self.client.request(timeout)
+            try:
+                _, self.parked_at, _, body = self.client.request(timeout)
+            except Ended:  # some use another connection from there on
+                again = park(self.environment, timeout=timeout)
+                self.client, self.parked_at, body = again.client, again.parked_at, b""
             assert self.parked_at == NEXT, (self.parked_at, body)
         return self
 

@@ -132,11 +132,27 @@ def python(launcher, compiled):
     return {"lambda_function.py": FUNCTIONS / "python/lambda_function.py"}, {**options, "handler": "lambda_function.handler"}
 
 
-@pytest.mark.parametrize("program", [static_c, musl_c, dynamic_c, threads_glibc, threads_musl, go, go_with_c, rust, node, python])
+def package(folder):
+    return {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+
+
+def python_of_aws(launcher, compiled):
+    start = b"#!/bin/sh\nexec /usr/bin/python3 -m awslambdaric index.handler\n"
+    return {**package(build.aws_python_client()), "bootstrap": start, "index.py": b"def handler(event, _context):\n    return event\n"}, {
+        **PROVIDED, "path": "PYTHONPATH=/var/task"}
+
+
+def node_of_aws(launcher, compiled):
+    start = b"#!/bin/sh\nexec /usr/bin/node /var/task/client/bin/index.mjs index.handler\n"
+    files = {f"client/{name}": path for name, path in package(build.aws_node_client()).items()}
+    return {**files, "bootstrap": start, "index.js": b"exports.handler = async (event) => event;\n"}, PROVIDED
+
+
+@pytest.mark.parametrize("program", [static_c, musl_c, dynamic_c, threads_glibc, threads_musl, go, go_with_c, rust, node, python, python_of_aws, node_of_aws])
 def test_clones_of_a_function_after_its_init(launcher, compiled, program):
     files, options = program(launcher, compiled)
-    options = {"env": [*runtime_api.VARIABLES, "_HANDLER=" + options.get("handler", "bootstrap")],
-               **{name: value for name, value in options.items() if name != "handler"}}
+    options = {"env": [*runtime_api.VARIABLES, "_HANDLER=" + options.get("handler", "bootstrap"), options.get("path", "X=")],
+               **{name: value for name, value in options.items() if name not in ("handler", "path")}}
     template = Template(launcher, launcher.add_code(files), **options).captured()
     for _ in range(3):
         clones = [template.clone() for _ in range(3)]
