@@ -138,11 +138,22 @@ static unsigned count_leaving(const struct launcher *launcher, const struct temp
     return count;
 }
 
+/* A runtime's template serves many functions, a version's at first only those who call it now and then. */
+static unsigned wanted_spare(const struct launcher *launcher, const struct template *template)
+{
+    unsigned busy = 0;
+
+    if (!template || template->serves_all)
+        return launcher->config->spare_slots;
+    list_each(at, &launcher->busy) busy += list_entry(at, struct slot, node)->family == template;
+    return busy < launcher->config->spare_slots ? busy + 1 : launcher->config->spare_slots;
+}
+
 /* template: NULL = slots for everybody. Returns whether it did anything. */
 static bool prepare_slot(struct launcher *launcher, struct template *template)
 {
     const struct list *ready = template ? &template->ready : &launcher->ready;
-    unsigned spare = template ? template_reserve(template) : launcher->config->spare_slots, brewing;
+    unsigned spare = wanted_spare(launcher, template), brewing;
     struct slot *slot = find_cold(template ? &template->cold : &launcher->cold, &brewing);
     struct err err = { 0 };
 
@@ -162,8 +173,24 @@ static bool prepare_slot(struct launcher *launcher, struct template *template)
     }
     if (!slot)
         return false;
+    slot->surplus = false;
     slot_event(slot, SLOT_ON_BREW);
     return true;
+}
+
+/* Each template brings slots of its own; those of the ones that have ended would add up. */
+static bool remove_surplus(struct launcher *launcher)
+{
+    list_each(at, &launcher->cold)
+    {
+        struct slot *slot = list_entry(at, struct slot, node);
+
+        if (slot->surplus && slot->state.husk == HUSK_NONE && list_empty(&slot->brew_node)) {
+            slot_remove(slot);
+            return true;
+        }
+    }
+    return false;
 }
 
 /* One step towards the wanted reserve. Returns whether it did anything. */
@@ -185,7 +212,7 @@ static bool prepare(struct launcher *launcher)
         if (template->state == TEMPLATE_READY && prepare_slot(launcher, template))
             return true;
     }
-    return false;
+    return remove_surplus(launcher);
 }
 
 static void tick(struct launcher *launcher, uint64_t now_us)
@@ -195,7 +222,6 @@ static void tick(struct launcher *launcher, uint64_t now_us)
     for (size_t i = 0; i < 2; i++) {
         list_each_safe(at, lists[i]) slot_tick(list_entry(at, struct slot, node), now_us);
     }
-    list_each(at, &launcher->templates) template_tick(list_entry(at, struct template, node), now_us);
     slot_bury_cgroups(launcher);
 }
 
@@ -320,8 +346,9 @@ static struct launcher *make(const struct launcher_config *config, struct err *e
         list_init(&launcher->environments[i]);
     volumes_init(launcher);
     launcher->slots = calloc(config->max_slots, sizeof(struct slot *));
+    launcher->free_indexes = calloc(config->max_slots, sizeof *launcher->free_indexes);
     launcher->epoll = epoll_create1(EPOLL_CLOEXEC);
-    r = launcher->epoll < 0 || !launcher->slots ? -errno : watch_signals(launcher);
+    r = launcher->epoll < 0 || !launcher->slots || !launcher->free_indexes ? -errno : watch_signals(launcher);
     if (r < 0)
         (void)err_set(err, ERR_SYSTEM, -r, "launcher");
     return launcher;

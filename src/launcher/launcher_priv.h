@@ -42,7 +42,7 @@ struct slot {
     struct list env_node;  /* in launcher.environments while there is one */
     struct launcher *launcher;
     struct slot_state state;
-    unsigned index, generation;
+    unsigned index;
     int netns;
     struct cgroup *cgroup;
     uint64_t oom_kills; /* in the group, at the START */
@@ -52,6 +52,7 @@ struct slot {
     bool soiled;             /* an earlier environment may have left connections */
     uint64_t packets;        /* sent, when the slot was cleaned last */
     struct template *family; /* in whose namespaces it is made; NULL = none */
+    bool surplus;            /* made for a template that has ended: not kept */
     bool given_away;         /* an ordinary slot is wanted more: it becomes one once its processes are gone */
 
     /* of the environment */
@@ -99,6 +100,9 @@ struct launcher {
 
     struct slot **slots; /* slot_count of them, at most config->max_slots */
     unsigned slot_count;
+    unsigned *free_indexes; /* of slots that were removed; free_index_count of them */
+    unsigned free_index_count, next_index;
+    unsigned generation; /* of control groups, so that names never repeat */
     struct list ready, cold, busy, brews;
     struct list environments[ENV_BUCKETS];
     struct list deferred; /* STARTs for which all slots are still being cleaned */
@@ -152,6 +156,8 @@ void volumes_done(struct launcher *launcher);
 /** Makes a slot with its network; slow. family: NULL = none, netns: then -1. Returns NULL with err set. */
 struct slot *slot_new(struct launcher *launcher, struct template *family, int netns, struct err *err);
 struct slot *slot_free(struct slot *slot);
+/** Unmakes one without processes and environment; not from a handler. */
+void slot_remove(struct slot *slot);
 struct slot *slot_find(const struct launcher *launcher, uint64_t env_id);
 /** packet: taken; message points into it. The slot must be free. */
 void slot_start(struct slot *slot, char *packet, const struct wire_message *message);

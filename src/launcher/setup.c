@@ -348,5 +348,6 @@ void setup_close(struct launcher *launcher)
     close_fd(launcher->signals);
     close_fd(launcher->epoll);
     free(launcher->slots);
+    free(launcher->free_indexes);
     free(launcher);
 }

@@ -193,7 +193,7 @@ static int make_cgroup(struct slot *slot, struct err *err)
 
     if (slot->cgroup)
         return 0;
-    (void)snprintf(name, sizeof name, "%u.%u", slot->index, slot->generation++);
+    (void)snprintf(name, sizeof name, "%u.%u", slot->index, slot->launcher->generation++);
     return cgroup_new(slot->launcher->cgroups, name, &slot->cgroup, err);
 }
 
@@ -485,6 +485,7 @@ void slot_start(struct slot *slot, char *packet, const struct wire_message *mess
     slot->env_id = message->env_id;
     list_push_back(&launcher->environments[slot->env_id % ENV_BUCKETS], &slot->env_node);
     slot->brew_failures = 0;
+    slot->surplus = false;
     slot->why = (struct err){ 0 };
     slot->failure = WIRE_FAIL_SYSTEM;
     slot->waiting_since_us = clock_us();
@@ -561,6 +562,12 @@ void slot_tick(struct slot *slot, uint64_t now_us)
 
 /* ------------------------------------------------------------------ making and unmaking */
 
+static unsigned take_index(struct launcher *launcher)
+{
+    return launcher->free_index_count > 0 ? launcher->free_indexes[--launcher->free_index_count]
+                                          : launcher->next_index++;
+}
+
 struct slot *slot_new(struct launcher *launcher, struct template *family, int netns, struct err *err)
 {
     struct slot *slot = calloc(1, sizeof *slot);
@@ -572,7 +579,7 @@ struct slot *slot_new(struct launcher *launcher, struct template *family, int ne
     slot->launcher = launcher;
     slot->family = family;
     slot->clone.sync = -1;
-    slot->index = launcher->slot_count;
+    slot->index = take_index(launcher);
     slot->husk = HUSK_NONE_INIT;
     slot->volume_mount = -1;
     slot->on_control = (struct watch){ on_control, slot };
@@ -582,6 +589,7 @@ struct slot *slot_new(struct launcher *launcher, struct template *family, int ne
     list_init(&slot->env_node);
     list_init(&slot->clone.node);
     if (net_slot_add(launcher->net, slot->index, netns, &slot->netns, err) < 0) {
+        launcher->free_indexes[launcher->free_index_count++] = slot->index;
         free(slot);
         return NULL;
     }
@@ -609,4 +617,18 @@ struct slot *slot_free(struct slot *slot)
     (void)close(slot->netns);
     free(slot);
     return NULL;
+}
+
+void slot_remove(struct slot *slot)
+{
+    struct launcher *launcher = slot->launcher;
+    unsigned at = 0;
+
+    clean(slot); /* its address goes to another one */
+    while (launcher->slots[at] != slot)
+        at++;
+    launcher->slots[at] = launcher->slots[--launcher->slot_count];
+    net_slot_remove(launcher->net, slot->index);
+    launcher->free_indexes[launcher->free_index_count++] = slot->index;
+    (void)slot_free(slot);
 }

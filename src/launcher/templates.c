@@ -22,9 +22,6 @@ enum {
     /* A clone's own process id: never one of the template's threads, which count from 2 on. */
     FIRST_MAIN_TID = 1024,
     MAIN_TID_COUNT = 30000,
-    RESERVE_LEAST = 2,
-    DEMAND_DECAY = 4, /* a quarter is forgotten each second */
-    DEMAND_TICK_US = 1000000,
     SLOT_NAMESPACES = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS |
                       CLONE_NEWPID | CLONE_NEWCGROUP,
 };
@@ -154,8 +151,6 @@ void template_on_held(struct slot *slot)
     slot->clone.state = CLONE_ASKED;
     slot->clone.done = false;
     slot->clone.number = template->requests++;
-    if (template->demand < template->launcher->config->spare_slots)
-        template->demand++;
     list_push_back(&template->asked, &slot->clone.node);
 }
 
@@ -458,6 +453,7 @@ void template_drop(struct template *template)
         if (slot->family != template)
             continue;
         slot->family = NULL;
+        slot->surplus = true;
         slot->given_away = false;
         if (slot->state.life == SLOT_FREE && slot->state.husk != HUSK_NONE)
             slot_event(slot, SLOT_ON_HUSK_ENDING);
@@ -470,21 +466,6 @@ void template_drop(struct template *template)
 }
 
 /* ------------------------------------------------------------------ slots of the family */
-
-unsigned template_reserve(const struct template *template)
-{
-    unsigned spare = template->launcher->config->spare_slots, wanted = RESERVE_LEAST + template->demand;
-
-    return template->serves_all || wanted > spare ? spare : wanted;
-}
-
-void template_tick(struct template *template, uint64_t now_us)
-{
-    if (now_us - template->forgotten_us < DEMAND_TICK_US)
-        return;
-    template->forgotten_us = now_us;
-    template->demand -= (template->demand + DEMAND_DECAY - 1) / DEMAND_DECAY;
-}
 
 struct slot *template_add_slot(struct template *template, struct err *err)
 {
@@ -505,6 +486,7 @@ void template_release_slot(struct slot *slot)
     struct template *template = slot->family;
 
     slot->family = NULL;
+    slot->surplus = !slot->given_away;
     slot->given_away = false;
     if (--template->slot_count == 0 && template->state == TEMPLATE_ENDED && template->slot->env_id == 0)
         slot_event(template->slot, SLOT_ON_KILL);

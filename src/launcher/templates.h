@@ -43,8 +43,6 @@ struct template
     struct watch on_capture, on_image;
     struct list ready, cold;    /* free slots of its family */
     unsigned slot_count;        /* of its family */
-    unsigned demand;            /* clones asked for lately */
-    uint64_t forgotten_us;      /* when some of it was forgotten */
     struct list asked;          /* slot.clone.node */
     uint64_t requests, replies; /* so far: the image answers in order, also what nobody waits for any more */
     /* Children whose end was told before the image had told their number, and how many requests there were by
@@ -79,11 +77,6 @@ void template_on_held(struct slot *slot);
 /** Gives up what is on its way; also when nothing is. */
 void template_forget_clone(struct slot *slot);
 
-/** How many prepared slots its family is to have: of one function only as many as it uses, because each
- * function may have a family. */
-unsigned template_reserve(const struct template *template);
-/** Called often: forgets old demand. */
-void template_tick(struct template *template, uint64_t now_us);
 /** A new slot of the family; slow. */
 struct slot *template_add_slot(struct template *template, struct err *err);
 /** A free slot without processes becomes an ordinary one. */

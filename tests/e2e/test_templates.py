@@ -41,7 +41,7 @@ ORDINARY_PID = 2
 
 
 def templates(server):
-    return {one["runtime"]: one for one in server.irori_json("ps", "--templates")["templates"]}
+    return {one["runtime"]: one for one in server.irori_json("ps", "--templates")["templates"] if one["kind"] == "runtime"}
 
 
 def ready(server, runtime):
