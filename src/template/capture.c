@@ -35,6 +35,7 @@ enum {
     CODE_BYTES = (sizeof template_restorer + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES,
     DATA_BYTES = (sizeof(struct template_data) + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES,
     IMAGE_MS = 3000,
+    LIMIT_S = 15,
     NS_LINK_BYTES = 64,
     FOLDER_BYTES = 4096,
     ITIMERS = 3,
@@ -445,7 +446,7 @@ static int make_image(struct capture *capture, int *ret_control, struct err *err
 {
     const struct template_request request = { .format = TEMPLATE_FORMAT, .type = TEMPLATE_REQUEST_IMAGE };
     struct template_reply reply;
-    pid_t pid;
+    pid_t pid = 0;
     AUTO_FD int first = accept_restorer(capture, &pid, err);
 
     if (first < 0)
@@ -508,11 +509,11 @@ static int lift_limits(struct capture *capture, struct err *err)
 
 static void give_limits_back(const struct capture *capture)
 {
-    const struct template_data *data = capture->data;
-    const struct rlimit files = { data->file_limit[0], data->file_limit[1] };
+    struct rlimit files;
 
     if (!capture->lifted)
         return;
+    files = (struct rlimit){ capture->data->file_limit[0], capture->data->file_limit[1] };
     (void)prlimit(capture->tracee.pid, RLIMIT_NOFILE, &files, NULL);
     (void)prlimit(capture->tracee.pid, RLIMIT_NPROC, &capture->had_processes, NULL);
 }
@@ -584,6 +585,8 @@ static _Noreturn void work(const struct template_source *source, int socket)
 
     (void)prctl(PR_SET_NAME, "irori-capture");
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    /* A thread may be where nothing stops it. The process then dies with this one. */
+    (void)alarm(LIMIT_S);
     r = capture.data ? run(&capture, &control, &err) : err_set(&err, ERR_SYSTEM, ENOMEM, "capture");
     result.done = r == 0;
     result.dead_sockets = capture.dead_sockets;

@@ -63,8 +63,11 @@ static void read_timeouts(int fd, uint64_t times[4])
 
 static in_port_t port_of(const struct sockaddr_storage *address)
 {
-    return address->ss_family == AF_INET6 ? ((const struct sockaddr_in6 *)(const void *)address)->sin6_port
-                                          : ((const struct sockaddr_in *)(const void *)address)->sin_port;
+    struct sockaddr_in plain = { 0 };
+
+    /* At the same place in an address of IPv6. */
+    memcpy(&plain, address, sizeof plain);
+    return plain.sin_port;
 }
 
 static bool is_inet(int family)

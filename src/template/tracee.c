@@ -540,7 +540,7 @@ static int save_addresses(const struct tracee *tracee, size_t at, uint64_t scrat
     pid_t tid = tracee->threads[at].tid;
     void *list = NULL;
     size_t list_len = 0;
-    int64_t result;
+    int64_t result = -ENOSYS;
     int r = ask(tracee, at, SYS_prctl, PR_GET_TID_ADDRESS_, scratch, &result, err);
 
     if (r < 0)
@@ -579,7 +579,7 @@ int tracee_save(const struct tracee *tracee, size_t at, uint64_t scratch, uint64
 {
     const struct tracee_thread *thread = &tracee->threads[at];
     uint8_t altstack[24];
-    int64_t result;
+    int64_t result = -ENOSYS;
     int r = save_addresses(tracee, at, scratch, ret_thread, err);
 
     if (r == 0)
