@@ -11,7 +11,7 @@ import sys
 import tempfile
 
 MAX_BYTES = 8192
-FLAGS = ["-std=gnu17", "-O2", "-fPIC", "-fvisibility=hidden", "-ffreestanding", "-fno-builtin", "-fno-stack-protector",
+FLAGS = ["-std=gnu17", "-Os", "-fPIC", "-fvisibility=hidden", "-ffreestanding", "-fno-builtin", "-fno-stack-protector",
          "-fcf-protection=none", "-mgeneral-regs-only", "-fno-asynchronous-unwind-tables", "-fno-jump-tables", "-nostdlib", "-static",
          "-Wall", "-Wextra", "-Werror", "-Wl,--build-id=none"]
 

@@ -16,7 +16,16 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 
+/* A folder that is being read. */
+struct level {
+    DIR *from;
+    int to; /* its copy; -1 = none */
+    struct stat status;
+};
+
 struct walk {
+    struct level levels[TREE_MAX_DEPTH + 1]; /* count of them; the last one is read */
+    unsigned count;
     unsigned entries;
     uint64_t bytes;
     struct err *err;
@@ -56,18 +65,43 @@ static bool set_state(int fd, const struct stat *status)
            futimens(fd, times) == 0;
 }
 
-static int walk_folder(struct walk *walk, int from, int to, unsigned depth);
+/* Takes both descriptors. */
+static int enter(struct walk *walk, int from, int to, const struct stat *status)
+{
+    DIR *folder = fdopendir(from);
 
-static int take_folder(struct walk *walk, int from, int to, const char *name, const struct stat *status,
-                       unsigned depth)
+    if (!folder) {
+        (void)close(from);
+        if (to >= 0)
+            (void)close(to);
+        return failed(walk, ".");
+    }
+    walk->levels[walk->count++] = (struct level){ folder, to, *status };
+    return 0;
+}
+
+/* What was written into a folder has changed its times. */
+static int leave(struct walk *walk, bool is_whole)
+{
+    struct level *level = &walk->levels[--walk->count];
+    int r = 0;
+
+    if (is_whole && level->to >= 0 && walk->count > 0 && !set_state(level->to, &level->status))
+        r = failed(walk, ".");
+    (void)closedir(level->from);
+    if (level->to >= 0)
+        (void)close(level->to);
+    return r;
+}
+
+static int take_folder(struct walk *walk, int from, int to, const char *name, const struct stat *status)
 {
     AUTO_FD int source = open_same(from, name, O_RDONLY | O_DIRECTORY, status);
     AUTO_FD int copy = -1;
-    int r;
 
     if (source < 0)
         return failed(walk, name);
-    if (depth == TREE_MAX_DEPTH)
+    if (walk->count > TREE_MAX_DEPTH)
         return refuse(walk, name, "folders within folders too deep");
     if (flistxattr(source, NULL, 0) > 0)
         return refuse(walk, name, "a folder with attributes of its own");
@@ -78,10 +112,7 @@ static int take_folder(struct walk *walk, int from, int to, const char *name, co
         if (copy < 0)
             return failed(walk, name);
     }
-    r = walk_folder(walk, source, copy, depth + 1);
-    if (r == 0 && copy >= 0 && !set_state(copy, status))
-        return failed(walk, name);
-    return r;
+    return enter(walk, TAKE_FD(source), TAKE_FD(copy), status);
 }
 
 static int copy_content(int from, int to, off_t len)
@@ -142,7 +173,7 @@ static int take_link(struct walk *walk, int from, int to, const char *name, cons
     return 0;
 }
 
-static int take(struct walk *walk, int from, int to, const char *name, unsigned depth)
+static int take(struct walk *walk, int from, int to, const char *name)
 {
     struct stat status;
 
@@ -151,7 +182,7 @@ static int take(struct walk *walk, int from, int to, const char *name, unsigned 
     if (fstatat(from, name, &status, AT_SYMLINK_NOFOLLOW) < 0)
         return failed(walk, name);
     if (S_ISDIR(status.st_mode))
-        return take_folder(walk, from, to, name, &status, depth);
+        return take_folder(walk, from, to, name, &status);
     if (S_ISREG(status.st_mode))
         return take_file(walk, from, to, name, &status);
     if (S_ISLNK(status.st_mode))
@@ -159,28 +190,37 @@ static int take(struct walk *walk, int from, int to, const char *name, unsigned 
     return refuse(walk, name, "a pipe, socket or device");
 }
 
-static int walk_folder(struct walk *walk, int from, int to, unsigned depth)
+/* to: -1 = nothing is copied. */
+static int walk_all(struct walk *walk, int from, int to)
 {
-    AUTO_FD int own = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *folder = own < 0 ? NULL : fdopendir(own);
-    const struct dirent *entry;
-    int r = 0;
+    const struct stat none = { 0 };
+    int top = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), copy = to < 0 ? -1 : dup(to), r;
 
-    if (!folder)
-        return failed(walk, ".");
-    TAKE_FD(own); /* belongs to folder */
-    while (r == 0 && (entry = readdir(folder))) {
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            r = take(walk, from, to, entry->d_name, depth);
+    if (top < 0 || (to >= 0 && copy < 0)) {
+        r = failed(walk, ".");
+        if (top >= 0)
+            (void)close(top);
+        return r;
     }
-    (void)closedir(folder);
+    r = enter(walk, top, copy, &none);
+    while (r == 0 && walk->count > 0) {
+        const struct level *level = &walk->levels[walk->count - 1];
+        const struct dirent *entry = readdir(level->from);
+
+        if (!entry)
+            r = leave(walk, true);
+        else if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            r = take(walk, dirfd(level->from), level->to, entry->d_name);
+    }
+    while (walk->count > 0)
+        (void)leave(walk, false);
     return r;
 }
 
 int tree_measure(int folder, unsigned *ret_entries, struct err *err)
 {
     struct walk walk = { .err = err };
-    int r = walk_folder(&walk, folder, -1, 0);
+    int r = walk_all(&walk, folder, -1);
 
     *ret_entries = walk.entries;
     return r;
@@ -190,5 +230,5 @@ int tree_copy(int from, int to, struct err *err)
 {
     struct walk walk = { .err = err };
 
-    return walk_folder(&walk, from, to, 0);
+    return walk_all(&walk, from, to);
 }

@@ -35,9 +35,12 @@ enum {
     CODE_BYTES = (sizeof template_restorer + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES,
     DATA_BYTES = (sizeof(struct template_data) + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES,
     IMAGE_MS = 3000,
+    LIMIT_S = 15,
     NS_LINK_BYTES = 64,
     FOLDER_BYTES = 4096,
     ITIMERS = 3,
+    FILES_LEAST = TEMPLATE_FD_FLOOR + 32, /* that the restorer has at one time */
+    FILES_MOST = 4096,
     /* Copying the page tables takes 30 us for each MiB: here 30 ms, in which a clone of a smaller one has
      * answered long ago, and in which no other clone of the same template can be made. */
     MEMORY_MAX_MB = 1024,
@@ -57,6 +60,8 @@ struct capture {
     unsigned uid;               /* as we see it */
     uint32_t dead_sockets;
     int listener;
+    bool lifted; /* its limits */
+    struct rlimit had_processes;
     bool jumped; /* the restorer runs: there is no way back */
 };
 
@@ -364,11 +369,12 @@ static int check_pending(const struct capture *capture, struct err *err)
 
 static int write_restorer(struct capture *capture, struct err *err)
 {
+    size_t used = offsetof(struct template_data, frames) + capture->tracee.count * TEMPLATE_FRAME_BYTES;
     int64_t result;
     int r;
 
     if (tracee_write(&capture->tracee, capture->code_at, template_restorer, sizeof template_restorer) < 0 ||
-        tracee_write(&capture->tracee, capture->data_at, capture->data, sizeof *capture->data) < 0)
+        tracee_write(&capture->tracee, capture->data_at, capture->data, used) < 0)
         return err_set(err, ERR_SYSTEM, EFAULT, "writing the restorer");
     r = call(capture, SYS_mprotect, capture->code_at, CODE_BYTES, PROT_READ | PROT_EXEC, 0, &result, err);
     if (r < 0)
@@ -440,7 +446,7 @@ static int make_image(struct capture *capture, int *ret_control, struct err *err
 {
     const struct template_request request = { .format = TEMPLATE_FORMAT, .type = TEMPLATE_REQUEST_IMAGE };
     struct template_reply reply;
-    pid_t pid;
+    pid_t pid = 0;
     AUTO_FD int first = accept_restorer(capture, &pid, err);
 
     if (first < 0)
@@ -465,16 +471,51 @@ static int make_image(struct capture *capture, int *ret_control, struct err *err
 
 /* ------------------------------------------------------------------ the working process */
 
-/* All clones count as processes of the image's user, who owns their namespaces. Each gets the limit back. */
-static void lift_process_limit(const struct capture *capture)
+/* Where we may not raise the highest limit the process gets all that it may have. */
+static void lift(const struct capture *capture, __rlimit_resource_t resource, rlim_t most,
+                 uint64_t ret_before[2])
 {
-    struct rlimit limit;
+    struct rlimit lifted = { most, most }, before = lifted;
 
-    if (prlimit(capture->tracee.pid, RLIMIT_NPROC, NULL, &limit) == 0) {
-        limit.rlim_cur = limit.rlim_max;
-        (void)prlimit(capture->tracee.pid, RLIMIT_NPROC, &limit, NULL);
+    if (prlimit(capture->tracee.pid, resource, NULL, &before) == 0 &&
+        prlimit(capture->tracee.pid, resource, &lifted, NULL) < 0) {
+        lifted.rlim_cur = lifted.rlim_max = before.rlim_max;
+        (void)prlimit(capture->tracee.pid, resource, &lifted, NULL);
     }
-    capture->data->process_limit[0] = capture->data->process_limit[1] = capture->source->processes_max;
+    ret_before[0] = before.rlim_cur;
+    ret_before[1] = before.rlim_max;
+}
+
+/* All clones count as processes of the image's user, who owns their namespaces; and the restorer's own
+ * descriptors have numbers that the function may have forbidden itself. Each clone gets the limits back. */
+static int lift_limits(struct capture *capture, struct err *err)
+{
+    struct rlimit files = { 0 };
+
+    capture->lifted = true;
+    lift(capture, RLIMIT_NOFILE, FILES_MOST, capture->data->file_limit);
+    lift(capture, RLIMIT_NPROC, RLIM_INFINITY, capture->data->process_limit);
+    capture->had_processes =
+        (struct rlimit){ capture->data->process_limit[0], capture->data->process_limit[1] };
+    for (size_t i = 0; i < 2; i++) {
+        if (capture->data->process_limit[i] > capture->source->processes_max)
+            capture->data->process_limit[i] = capture->source->processes_max;
+    }
+    if (prlimit(capture->tracee.pid, RLIMIT_NOFILE, NULL, &files) < 0 || files.rlim_cur < FILES_LEAST)
+        return err_set(err, ERR_CONFLICT, 0, "it may not have descriptors above %llu",
+                       (unsigned long long)files.rlim_cur);
+    return 0;
+}
+
+static void give_limits_back(const struct capture *capture)
+{
+    struct rlimit files;
+
+    if (!capture->lifted)
+        return;
+    files = (struct rlimit){ capture->data->file_limit[0], capture->data->file_limit[1] };
+    (void)prlimit(capture->tracee.pid, RLIMIT_NOFILE, &files, NULL);
+    (void)prlimit(capture->tracee.pid, RLIMIT_NPROC, &capture->had_processes, NULL);
 }
 
 static int run(struct capture *capture, int *ret_control, struct err *err)
@@ -500,10 +541,10 @@ static int run(struct capture *capture, int *ret_control, struct err *err)
         r = check_pending(capture, err);
     if (r == 0)
         r = save_threads(capture, err);
-    if (r == 0) {
-        lift_process_limit(capture);
+    if (r == 0)
+        r = lift_limits(capture, err);
+    if (r == 0)
         r = write_restorer(capture, err);
-    }
     if (r < 0)
         return r;
     capture->jumped = true;
@@ -544,12 +585,16 @@ static _Noreturn void work(const struct template_source *source, int socket)
 
     (void)prctl(PR_SET_NAME, "irori-capture");
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    /* A thread may be where nothing stops it. The process then dies with this one. */
+    (void)alarm(LIMIT_S);
     r = capture.data ? run(&capture, &control, &err) : err_set(&err, ERR_SYSTEM, ENOMEM, "capture");
     result.done = r == 0;
     result.dead_sockets = capture.dead_sockets;
     result.intact = r < 0 && !capture.jumped && take_away(&capture) == 0;
-    if (result.intact)
+    if (result.intact) {
+        give_limits_back(&capture);
         tracee_release(&capture.tracee);
+    }
     (void)snprintf(result.reason, sizeof result.reason, "%s", err.text);
     send_result(socket, &result, control);
     _exit(0); /* what is still traced dies with us */

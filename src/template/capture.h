@@ -25,8 +25,8 @@ struct template_source {
     size_t filter_count;
     unsigned api_port;
     unsigned processes_max; /* RLIMIT_NPROC of a clone */
-    uint64_t log_inode; /* of the pipe that the program was given as its output */
-    bool function;      /* a function's own INIT is in it */
+    uint64_t log_inode;     /* of the pipe that the program was given as its output */
+    bool function;          /* a function's own INIT is in it */
 };
 
 enum { TEMPLATE_REASON_BYTES = 360 };

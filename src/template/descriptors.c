@@ -20,7 +20,7 @@
 #include "template/proc_file.h"
 #include "template/sockets.h"
 
-enum { FDINFO_MAX_BYTES = 64 * 1024, TCP_MAX_BYTES = 1 << 20, LINK_BYTES = 4096, MEMORY_MAJOR = 1 };
+enum { FDINFO_MAX_BYTES = 64 * 1024, LINK_BYTES = 4096, MEMORY_MAJOR = 1, API_CONNECTIONS = 16 };
 
 struct end {
     int fd;
@@ -36,6 +36,12 @@ struct local {
     bool taken;
 };
 
+/* A connection to the Runtime API. */
+struct api {
+    struct template_op op; /* what it is if it is not the one that waits */
+    bool waits;
+};
+
 struct seen {
     int fd;
     dev_t device;
@@ -46,10 +52,11 @@ struct listing {
     const struct descriptors_source *source;
     struct template_data *data;
     int pidfd;
-    uint64_t api_inode; /* 0 = no such connection */
     uint32_t dead;
     struct seen seen[TEMPLATE_MAX_OPS];
     size_t seen_count;
+    struct api apis[API_CONNECTIONS];
+    size_t api_count;
     struct end pipes[TEMPLATE_MAX_OPS];
     size_t pipe_count;
     struct local locals[TEMPLATE_MAX_OPS];
@@ -193,25 +200,51 @@ static int add_socket(struct listing *listing, struct template_op *op, uint64_t 
                       struct err *err)
 {
     const char *why;
-
-    if (inode == listing->api_inode) {
-        op->type = TEMPLATE_OP_API;
-        return add(listing, op, err);
-    }
-    if (!listing->source->function)
-        return refuse(op->fd, link, "a socket", err);
-
+    bool waits = false, is_api;
     AUTO_FD int socket = (int)syscall(SYS_pidfd_getfd, listing->pidfd, op->fd, 0);
 
     if (socket < 0)
         return err_set(err, ERR_SYSTEM, errno, "descriptor %d", op->fd);
+    is_api = socket_is_api(socket, listing->source->api_port, &waits);
+    if (!is_api && !listing->source->function)
+        return refuse(op->fd, link, "a socket", err);
     why = socket_describe(socket, op);
+    if (is_api && listing->api_count < API_CONNECTIONS) {
+        listing->apis[listing->api_count++] = (struct api){ *op, waits };
+        return 0;
+    }
     if (why)
         return refuse(op->fd, link, why, err);
     if (TEMPLATE_SOCKET_FAMILY(op->socket) == AF_UNIX)
         return add_local(listing, op, inode, link, err);
     listing->dead += op->type == TEMPLATE_OP_DEAD;
     return add(listing, op, err);
+}
+
+/* Clients of other things, of credentials above all, may have connections to the Runtime API as well. */
+static int choose_api(struct listing *listing, struct err *err)
+{
+    struct api *chosen = NULL;
+    size_t waiting = 0;
+    int r = 0;
+
+    for (size_t i = 0; i < listing->api_count; i++) {
+        if (listing->api_count > 1 && !listing->apis[i].waits)
+            continue;
+        chosen = &listing->apis[i];
+        waiting++;
+    }
+    if (waiting != 1 || (listing->api_count > 1 && !listing->source->function))
+        return err_set(err, ERR_CONFLICT, 0,
+                       "it has not exactly one connection on which it waits for the Runtime API");
+    for (size_t i = 0; r == 0 && i < listing->api_count; i++) {
+        if (&listing->apis[i] == chosen)
+            chosen->op.type = TEMPLATE_OP_API;
+        else
+            listing->dead++;
+        r = add(listing, &listing->apis[i].op, err);
+    }
+    return r;
 }
 
 /* What waits in a socket of a pair, into content. */
@@ -462,19 +495,17 @@ int descriptors_list(const struct descriptors_source *source, struct template_da
                      struct err *err)
 {
     AUTO_FREE struct listing *listing = calloc(1, sizeof *listing);
-    AUTO_FREE char *tcp = proc_read(TCP_MAX_BYTES, "/proc/%d/net/tcp", (int)source->pid);
     AUTO_FD int pidfd = (int)syscall(SYS_pidfd_open, source->pid, 0);
     int r;
 
-    if (!listing || !tcp || pidfd < 0)
+    if (!listing || pidfd < 0)
         return err_set(err, ERR_SYSTEM, errno, "connections");
     listing->source = source;
     listing->data = data;
     listing->pidfd = pidfd;
-    listing->api_inode = proc_find_connection(tcp, source->api_port);
-    if (!listing->api_inode)
-        return err_set(err, ERR_CONFLICT, 0, "it has not exactly one connection to the Runtime API");
     r = list_all(listing, err);
+    if (r == 0)
+        r = choose_api(listing, err);
     if (r == 0)
         r = pair_pipes(listing, err);
     if (r == 0)

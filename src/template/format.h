@@ -29,8 +29,8 @@ enum {
     TEMPLATE_PAIR_BYTES = TEMPLATE_PIPE_BYTES / 2,
     TEMPLATE_PATH_BYTES = 32768, /* of all files in /tmp together */
     TEMPLATE_MAX_JOINS = 4,
-    TEMPLATE_FRAME_BYTES =
-        1024, /* struct rt_sigframe of the kernel without siginfo, then 512 bytes of FXSAVE */
+    /* struct rt_sigframe of the kernel without siginfo, then what XSAVE saves but for matrix registers. */
+    TEMPLATE_FRAME_BYTES = 4096,
     TEMPLATE_FX_OFFSET = 512,
     TEMPLATE_THREAD_STACK = 2048,
     TEMPLATE_STACK = 16384,
@@ -157,6 +157,7 @@ struct template_data {
     uint32_t thread_count, op_count, range_count, filter_count;
     int32_t control;           /* the socket to the launcher */
     uint64_t process_limit[2]; /* RLIMIT_NPROC of a clone: soft, hard */
+    uint64_t file_limit[2];    /* RLIMIT_NOFILE likewise */
     uint32_t paths_used;
     uint32_t folder; /* the working directory, in paths */
     uint32_t address_len;

@@ -224,23 +224,3 @@ uint64_t proc_link_inode(const char *link, const char *type)
 
     return strncmp(link, type, len) == 0 && sscanf(link + len, ":[%" SCNu64 "]", &inode) == 1 ? inode : 0;
 }
-
-uint64_t proc_find_connection(const char *text, unsigned port)
-{
-    enum { LOOPBACK = 0x0100007f, ESTABLISHED = 1 };
-    uint64_t found = 0;
-
-    for (; text && *text; text = strchr(text, '\n'), text = text ? text + 1 : NULL) {
-        unsigned address, peer, state;
-        uint64_t inode;
-
-        if (sscanf(text, " %*u: %*x:%*x %x:%x %x %*x:%*x %*x:%*x %*x %*u %*u %" SCNu64, &address, &peer,
-                   &state, &inode) != 4 ||
-            address != LOOPBACK || peer != port || state != ESTABLISHED || inode == 0)
-            continue;
-        if (found)
-            return 0;
-        found = inode;
-    }
-    return found;
-}

@@ -61,7 +61,3 @@ bool proc_parse_fdinfo(const char *text, struct proc_fdinfo *ret_info);
 enum proc_fd_kind proc_fd_kind(const char *link);
 /** "pipe:[123]" and "socket:[123]": the number; 0 when it is neither. */
 uint64_t proc_link_inode(const char *link, const char *type);
-
-/** /proc/PID/net/tcp: inode of the one connected socket whose peer is 127.0.0.1:port; 0 when there is none or
- * more than one. */
-uint64_t proc_find_connection(const char *text, unsigned port);

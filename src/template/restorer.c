@@ -54,6 +54,7 @@ enum {
     ARCH_SET_GS_ = 0x1001,
     RSEQ_UNREGISTER_ = 1,
     RLIMIT_NPROC_ = 6,
+    RLIMIT_NOFILE_ = 7,
 };
 
 struct iovec_ {
@@ -644,6 +645,7 @@ static _Noreturn void run_clone(struct template_data *data)
     for (uint32_t i = 0; i < data->range_count; i++)
         (void)CALL(madvise, data->ranges[i].start, data->ranges[i].len, MADV_DONTFORK_, 0);
     (void)CALL(prlimit64, 0, RLIMIT_NPROC_, data->process_limit, 0);
+    (void)CALL(prlimit64, 0, RLIMIT_NOFILE_, data->file_limit, 0);
     close_the_door(data);
     (void)CALL(prctl, PR_SET_DUMPABLE, 1, 0, 0);
     say(sync, TEMPLATE_STEP_DONE, 0, 0);

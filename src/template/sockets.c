@@ -16,7 +16,9 @@
 #include "base/cleanup.h"
 
 enum {
-    TCP_CLOSED = 7, /* as <netinet/tcp.h> has it, which cannot be had together with the newer <linux/tcp.h> */
+    /* As <netinet/tcp.h> has them, which cannot be had together with the newer <linux/tcp.h>. */
+    TCP_OPEN = 1,
+    TCP_CLOSED = 7,
     ATTRIBUTE_HEADER_BYTES = sizeof(struct nlattr)
 };
 
@@ -61,8 +63,11 @@ static void read_timeouts(int fd, uint64_t times[4])
 
 static in_port_t port_of(const struct sockaddr_storage *address)
 {
-    return address->ss_family == AF_INET6 ? ((const struct sockaddr_in6 *)(const void *)address)->sin6_port
-                                          : ((const struct sockaddr_in *)(const void *)address)->sin_port;
+    struct sockaddr_in plain = { 0 };
+
+    /* At the same place in an address of IPv6. */
+    memcpy(&plain, address, sizeof plain);
+    return plain.sin_port;
 }
 
 static bool is_inet(int family)
@@ -139,6 +144,25 @@ const char *socket_describe(int fd, struct template_op *op)
     else if (family != AF_NETLINK && is_bound(fd, family))
         return "a socket with a name of its own";
     return NULL;
+}
+
+bool socket_is_api(int fd, unsigned port, bool *ret_waits)
+{
+    struct sockaddr_in peer = { 0 };
+    struct tcp_info info = { 0 };
+    socklen_t peer_len = sizeof peer, info_len = sizeof info;
+    int type, unread = 0;
+
+    if (!get(fd, SOL_SOCKET, SO_TYPE, &type) || type != SOCK_STREAM ||
+        getpeername(fd, (struct sockaddr *)&peer, &peer_len) < 0 || peer.sin_family != AF_INET ||
+        peer.sin_addr.s_addr != htonl(INADDR_LOOPBACK) || peer.sin_port != htons((uint16_t)port) ||
+        getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &info_len) < 0 || info.tcpi_state != TCP_OPEN ||
+        ioctl(fd, FIONREAD, &unread) < 0)
+        return false;
+    /* Ages, in milliseconds. */
+    *ret_waits = unread == 0 && info.tcpi_bytes_sent > 0 &&
+                 (info.tcpi_bytes_received == 0 || info.tcpi_last_data_sent < info.tcpi_last_data_recv);
+    return true;
 }
 
 /* ------------------------------------------------------------------ pairs */

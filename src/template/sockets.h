@@ -2,6 +2,7 @@
 
 /* What a socket of a stopped process is, asked by a duplicate of it, and what becomes of it in a clone. */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -10,6 +11,8 @@
 /** Fills type, socket, a, b, times and content of op: TEMPLATE_OP_SOCKET or _DEAD. Returns NULL, or why it
  * cannot be made anew (static storage). */
 const char *socket_describe(int fd, struct template_op *op);
+/** Whether it is a connection to 127.0.0.1:port. *ret_waits: its last word was ours and has no answer yet. */
+bool socket_is_api(int fd, unsigned port, bool *ret_waits);
 /** Inode of the socket at the other end of an AF_UNIX socket; 0 when there is none. Context: in its network
  * namespace. Returns 0, or negative errno when the kernel does not say. */
 int socket_find_peer(uint64_t inode, uint64_t *ret_peer);

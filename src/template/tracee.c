@@ -1,5 +1,6 @@
 #include "template/tracee.h"
 
+#include <cpuid.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -39,8 +40,18 @@ enum {
     PLAIN_FLAGS = 0x202, /* interrupts on, and a bit that always is */
     UC_SIGCONTEXT_SS_ = 2,
     UC_STRICT_RESTORE_SS_ = 4,
+    UC_FP_XSTATE_ = 1,
+    NT_PRFPREG_ = 2,
+    NT_X86_XSTATE_ = 0x202,
     FX_BYTES = 512,
-    FX_SOFTWARE_AT = 464, /* of the 512: what the kernel would take for the sign of a larger state */
+    FX_SOFTWARE_AT = 464, /* of the 512: what ptrace() says of the features, and where the kernel looks for
+                             the sign of a larger state */
+    XSAVE_HEADER_AT = 512,
+    XSAVE_LEAST_BYTES = 576,
+    XSAVE_MAX_BYTES = TEMPLATE_FRAME_BYTES - TEMPLATE_FX_OFFSET - 8, /* room for the sign of the end */
+    XSAVE_FEATURES = 0x2ff, /* x87, SSE, AVX, MPX, AVX-512, protection keys */
+    XSAVE_FEATURE_COUNT = 10,
+    CPUID_XSAVE = 0xd,
 };
 static const uint8_t syscall_bytes[SYSCALL_BYTES] = { 0x0f, 0x05 };
 
@@ -434,13 +445,73 @@ static void fill_context(struct context *context, const struct user_regs_struct 
     };
 }
 
+/* Of the area in which XSAVE puts these features. */
+static uint32_t area_bytes(uint64_t features)
+{
+    uint32_t bytes = XSAVE_LEAST_BYTES;
+
+    for (unsigned i = 2; i < XSAVE_FEATURE_COUNT; i++) {
+        unsigned size, offset, c, d;
+
+        if ((features >> i & 1) && __get_cpuid_count(CPUID_XSAVE, i, &size, &offset, &c, &d) &&
+            offset + size > bytes)
+            bytes = offset + size;
+    }
+    return bytes;
+}
+
+/* A thread in a system call need not care for the upper halves of its vector registers: but calls may be
+ * written into functions that do. Returns false when the processor has no more than the 512 bytes. */
+static bool read_extended(pid_t tid, uint8_t *state, uint64_t *ret_unknown)
+{
+    struct iovec iov = { state, XSAVE_MAX_BYTES };
+    struct {
+        uint32_t magic, extended_bytes;
+        uint64_t features;
+        uint32_t bytes, padding[7];
+    } software = { .magic = 0x46505853 };
+    static const uint32_t end_magic = 0x46505845;
+    uint64_t used;
+
+    _Static_assert(sizeof software == FX_BYTES - FX_SOFTWARE_AT, "struct _fpx_sw_bytes of the kernel");
+    if (ptrace(PTRACE_GETREGSET, tid, (long)NT_X86_XSTATE_, &iov) < 0 || iov.iov_len < XSAVE_LEAST_BYTES)
+        return false;
+    memcpy(&software.features, state + FX_SOFTWARE_AT, sizeof software.features);
+    memcpy(&used, state + XSAVE_HEADER_AT, sizeof used);
+    *ret_unknown = used & ~(uint64_t)XSAVE_FEATURES;
+    software.features &= XSAVE_FEATURES;
+    software.bytes = area_bytes(software.features);
+    if (software.bytes > iov.iov_len)
+        return false;
+    software.extended_bytes = software.bytes + (uint32_t)sizeof end_magic;
+    memcpy(state + FX_SOFTWARE_AT, &software, sizeof software);
+    memcpy(state + software.bytes, &end_magic, sizeof end_magic);
+    return true;
+}
+
+static int read_floating_point(pid_t tid, uint8_t *state, bool *ret_extended, struct err *err)
+{
+    struct iovec iov = { state, FX_BYTES };
+    uint64_t unknown = 0;
+
+    *ret_extended = read_extended(tid, state, &unknown);
+    if (unknown)
+        return err_set(err, ERR_CONFLICT, 0, "a thread uses matrix registers");
+    if (*ret_extended)
+        return 0;
+    if (ptrace(PTRACE_GETREGSET, tid, (long)NT_PRFPREG_, &iov) < 0)
+        return err_set(err, ERR_SYSTEM, errno, "state of a thread");
+    memset(state + FX_SOFTWARE_AT, 0, FX_BYTES - FX_SOFTWARE_AT);
+    return 0;
+}
+
 static int build_frame(const struct tracee_thread *thread, const void *altstack, uint64_t frame_at,
                        uint8_t out[TEMPLATE_FRAME_BYTES], struct err *err)
 {
     struct frame *frame = (void *)out;
     struct user_regs_struct regs = thread->regs;
-    uint8_t *fx = out + TEMPLATE_FX_OFFSET;
-    struct iovec iov = { fx, FX_BYTES };
+    bool extended;
+    int r;
 
     memset(out, 0, TEMPLATE_FRAME_BYTES);
     prepare_restart(&regs, thread->call);
@@ -448,10 +519,10 @@ static int build_frame(const struct tracee_thread *thread, const void *altstack,
     frame->mask = thread->mask;
     memcpy(&frame->stack, altstack, sizeof frame->stack);
     fill_context(&frame->context, &regs, frame_at + TEMPLATE_FX_OFFSET);
-    if (ptrace(PTRACE_GETREGSET, thread->tid, 2L /* NT_PRFPREG */, &iov) < 0)
-        return err_set(err, ERR_SYSTEM, errno, "state of a thread");
-    memset(fx + FX_SOFTWARE_AT, 0, FX_BYTES - FX_SOFTWARE_AT);
-    return 0;
+    r = read_floating_point(thread->tid, out + TEMPLATE_FX_OFFSET, &extended, err);
+    if (extended)
+        frame->flags |= UC_FP_XSTATE_;
+    return r;
 }
 
 static int ask(const struct tracee *tracee, size_t thread, long number, uint64_t a, uint64_t b,
@@ -469,7 +540,7 @@ static int save_addresses(const struct tracee *tracee, size_t at, uint64_t scrat
     pid_t tid = tracee->threads[at].tid;
     void *list = NULL;
     size_t list_len = 0;
-    int64_t result;
+    int64_t result = -ENOSYS;
     int r = ask(tracee, at, SYS_prctl, PR_GET_TID_ADDRESS_, scratch, &result, err);
 
     if (r < 0)
@@ -508,7 +579,7 @@ int tracee_save(const struct tracee *tracee, size_t at, uint64_t scratch, uint64
 {
     const struct tracee_thread *thread = &tracee->threads[at];
     uint8_t altstack[24];
-    int64_t result;
+    int64_t result = -ENOSYS;
     int r = save_addresses(tracee, at, scratch, ret_thread, err);
 
     if (r == 0)

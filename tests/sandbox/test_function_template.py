@@ -1,14 +1,17 @@
 """Function templates on the real launcher: programs after their own INIT, with what they hold, and what is refused."""
 import os
 import pathlib
+import re
 import shutil
+import struct
 import subprocess
 import sys
+import time
 
 import driver
 import pytest
 import runtime_api
-from test_template import make_share
+from test_template import host_pid
 
 sys.path.insert(0, str(driver.ROOT / "tests/e2e"))
 from harness import build  # noqa: E402
@@ -58,11 +61,12 @@ def managed(launcher, runtime):
 class Template:
     """A function that was started as a template and waits in `next`."""
 
-    def __init__(self, launcher, code, **options):
+    def __init__(self, launcher, code, others=None, **options):
+        """others: answers a client's request that is none of the Runtime API's."""
         self.launcher, self.code = launcher, code
         self.options = {"uid": UID, "memory": 512, **options}
         self.environment = launcher.start(code, flags=driver.START_TEMPLATE, **self.options)
-        self.function = runtime_api.park(self.environment)
+        self.function = runtime_api.park(self.environment, others)
 
     def capture(self):
         """Returns (refused, text)."""
@@ -128,11 +132,27 @@ def python(launcher, compiled):
     return {"lambda_function.py": FUNCTIONS / "python/lambda_function.py"}, {**options, "handler": "lambda_function.handler"}
 
 
-@pytest.mark.parametrize("program", [static_c, musl_c, dynamic_c, threads_glibc, threads_musl, go, go_with_c, rust, node, python])
+def package(folder):
+    return {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+
+
+def python_of_aws(launcher, compiled):
+    start = b"#!/bin/sh\nexec /usr/bin/python3 -m awslambdaric index.handler\n"
+    return {**package(build.aws_python_client()), "bootstrap": start, "index.py": b"def handler(event, _context):\n    return event\n"}, {
+        **PROVIDED, "path": "PYTHONPATH=/var/task"}
+
+
+def node_of_aws(launcher, compiled):
+    start = b"#!/bin/sh\nexec /usr/bin/node /var/task/client/bin/index.mjs index.handler\n"
+    files = {f"client/{name}": path for name, path in package(build.aws_node_client()).items()}
+    return {**files, "bootstrap": start, "index.js": b"exports.handler = async (event) => event;\n"}, PROVIDED
+
+
+@pytest.mark.parametrize("program", [static_c, musl_c, dynamic_c, threads_glibc, threads_musl, go, go_with_c, rust, node, python, python_of_aws, node_of_aws])
 def test_clones_of_a_function_after_its_init(launcher, compiled, program):
     files, options = program(launcher, compiled)
-    options = {"env": [*runtime_api.VARIABLES, "_HANDLER=" + options.get("handler", "bootstrap")],
-               **{name: value for name, value in options.items() if name != "handler"}}
+    options = {"env": [*runtime_api.VARIABLES, "_HANDLER=" + options.get("handler", "bootstrap"), options.get("path", "X=")],
+               **{name: value for name, value in options.items() if name not in ("handler", "path")}}
     template = Template(launcher, launcher.add_code(files), **options).captured()
     for _ in range(3):
         clones = [template.clone() for _ in range(3)]
@@ -145,9 +165,21 @@ def test_clones_of_a_function_after_its_init(launcher, compiled, program):
     template.kill()
 
 
+def test_all_of_a_vector_register_is_kept(launcher, compiled):
+    if " avx " not in pathlib.Path("/proc/cpuinfo").read_text():
+        pytest.skip("NOT TESTED: this processor has no AVX")
+    code = launcher.add_code({"bootstrap": compiled(PROGRAMS / "vectors.c", "gcc")})
+    template = Template(launcher, code, **PROVIDED, env=runtime_api.VARIABLES).captured()
+    clone = template.clone()
+    assert [clone.invoke({}) for _ in range(2)] == [16, 16]
+    clone.kill()
+    template.kill()
+
+
 # ---- what INIT leaves open -------------------------------------------------------------------------------------------
 
 HANDLER = """
+import os
 
 def handler(event, _context):
     found = dict(globals())
@@ -244,6 +276,67 @@ for _ in range(20):
         clone.kill()
 
 
+NODE = """
+import http from 'node:http';
+import dgram from 'node:dgram';
+import net from 'node:net';
+import zlib from 'node:zlib';
+import fs from 'node:fs/promises';
+import crypto from 'node:crypto';
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+
+let ticks = 0;
+setInterval(() => ticks++, 1);
+const agent = new http.Agent({ keepAlive: true });
+async function serve() {
+  const server = http.createServer((request, response) => response.end('pong'));
+  await new Promise((done) => server.listen(8080, '127.0.0.1', done));
+  return server;
+}
+const ping = () => new Promise((done, fail) => http.get({ port: 8080, host: '127.0.0.1', agent }, (response) => {
+  let text = '';
+  response.on('data', (piece) => (text += piece)).on('end', () => done(text));
+}).on('error', fail));
+const first = await serve();
+await ping();
+await new Promise((done) => { first.closeIdleConnections = () => {}; first.close(done); setTimeout(done, 50); });
+const datagrams = dgram.createSocket('udp4');
+await new Promise((done) => datagrams.bind(0, '127.0.0.1', done));
+const unread = net.connect({ port: 9, host: '198.51.100.1' }).on('error', () => {});
+await promisify(zlib.gzip)('x'.repeat(100000));
+await promisify(execFile)('/bin/true');
+await fs.writeFile('/tmp/kept', 'from init');
+const actions = {
+  nothing: () => 1,
+  random: () => crypto.randomBytes(16).toString('hex'),
+  ticks: async () => { const before = ticks; await new Promise((done) => setTimeout(done, 60)); return ticks - before > 5; },
+  ping: async () => { const server = await serve(); const text = await ping(); server.closeAllConnections(); server.close(); return text; },
+  file: () => fs.readFile('/tmp/kept', 'utf8'),
+  child: async () => (await promisify(execFile)('/bin/echo', ['child'])).stdout,
+  zip: async () => (await promisify(zlib.gunzip)(await promisify(zlib.gzip)('text'))).toString(),
+  datagram: () => new Promise((done) => { datagrams.once('message', (m) => done(m.toString()));
+    dgram.createSocket('udp4').send('datagram', datagrams.address().port, '127.0.0.1'); }),
+};
+export const handler = async (event) => actions[event.do]();
+"""
+
+
+def test_node_goes_on_with_what_its_init_left(launcher):
+    options = {**managed(launcher, "nodejs"), "env": [*runtime_api.VARIABLES, "_HANDLER=index.handler"]}
+    template = Template(launcher, launcher.add_code({"index.mjs": NODE.encode()}), **options)
+    refused, text = template.capture()
+    assert not refused and re.fullmatch(r"[1-9] sockets", text), text
+    clones = [template.clone() for _ in range(3)]
+    expected = {"nothing": 1, "ticks": True, "ping": "pong", "file": "from init", "child": "child\n", "zip": "text", "datagram": "datagram"}
+    for do, result in expected.items():
+        assert [clone.invoke({"do": do}) for clone in clones] == [result] * 3, do
+    assert len({clone.invoke({"do": "random"}) for clone in clones}) == 3
+    for clone in clones:
+        clone.kill()
+    template.kill()
+
+
 def test_pairs_of_sockets_within_the_process_stay_connected(probe):
     template = probe("""
 import asyncio, socket
@@ -300,6 +393,26 @@ result = again.recv(9).decode()
     clone.kill()
 
 
+def test_other_clients_may_have_connections_to_the_runtime_api_s_address(launcher, probe):
+    """As AWS's SDKs have, which ask there for credentials and keep the connection."""
+    template = probe("""
+import http.client
+others = [http.client.HTTPConnection("127.0.0.1", 9001) for _ in range(2)]
+for other in others:
+    other.request("GET", "/2021-04-23/credentials")
+    other.getresponse().read()
+silent = http.client.HTTPConnection("127.0.0.1", 9001)
+silent.connect()
+import time; time.sleep(0.05)
+""", others=lambda client: client.answer("200 OK", b"{}"))
+    assert template.capture() == (0, "3 sockets")
+    for _ in range(2):
+        clone = template.clone()
+        assert run(clone, "result = 'alive'") == "alive"
+        assert run(clone, "result = [list(c.sock.recv(9)) for c in (*others, silent)]") == [[], [], []]
+        clone.kill()
+
+
 REFUSED = {
     "a socket that listens": "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen()",
     "a socket with a name of its own": "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0))",
@@ -329,6 +442,7 @@ assert libc.syscall(222, 1, None, ctypes.byref(timer)) == 0
 @pytest.mark.parametrize("reason", REFUSED)
 def test_what_is_refused_is_told_and_the_function_goes_on(probe, reason):
     template = probe(REFUSED[reason] + "\n")
+    time.sleep(0.2)  # its main thread waits for the answer by then, and for no lock of the interpreter
     refused, text = template.capture()
     assert refused == 1 and reason in text, text
     assert run(template.function.restore(), "result = 'alive'") == "alive"
@@ -416,3 +530,314 @@ def test_too_much_memory_is_refused(probe):
     template = probe("block = bytearray(1100 << 20)\n", memory=2048)
     refused, text = template.capture()
     assert refused == 1 and "1024 are the most" in text, text
+
+
+# ---- attacks ---------------------------------------------------------------------------------------------------------
+
+SYSCALLS = """
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+def call(number, *arguments):
+    return -ctypes.get_errno() if libc.syscall(number, *[ctypes.c_long(a) for a in arguments]) < 0 else 0
+def attack():
+    memory = ctypes.create_string_buffer(256)
+    at = ctypes.addressof(memory)
+    found = {}
+    for name, flag in (("user", 0x10000000), ("pid", 0x20000000), ("net", 0x40000000), ("mnt", 0x20000), ("ipc", 0x8000000), ("uts", 0x4000000)):
+        found["unshare " + name] = call(272, flag)
+        found["clone " + name] = call(56, flag | 17, 0, 0, 0, 0)
+    namespace = os.open("/proc/self/ns/uts", os.O_RDONLY)
+    for guess in (0, 1, -1, 0x0123456789abcdef, at):
+        found[f"clone3 {guess == at or guess}"] = call(435, at, 88, 0, 0, guess, guess)
+        found[f"setns {guess == at or guess}"] = call(308, namespace, 0, 0, 0, guess, guess)
+        found[f"seccomp {guess == at or guess}"] = call(317, 1, 0, at, 0, guess, guess)
+        found[f"prctl {guess == at or guess}"] = call(157, 24, 1, 0, 0, guess, guess)
+    os.close(namespace)
+    for name, number, *arguments in (
+            ("ptrace init", 101, 16, 1, 0, 0), ("ptrace seize", 101, 0x4206, 1, 0, 0), ("process_vm_readv", 310, 1, at, 1, at, 1, 0),
+            ("process_vm_writev", 311, 1, at, 1, at, 1, 0), ("pidfd_getfd", 438, 0, 0, 0), ("kcmp", 312, 1, 1, 0, 0, 0),
+            ("bpf", 321, 0, at, 64), ("userfaultfd", 323, 0), ("io_uring_setup", 425, 8, at), ("io_setup", 206, 8, at),
+            ("io_submit", 209, 0, 1, at), ("mount", 165, 0, at, 0, 0, 0), ("open_tree", 428, -100, at, 1), ("pivot_root", 155, at, at),
+            ("vmsplice", 278, 1, at, 1, 0), ("memfd_secret", 447, 0), ("syscall user dispatch", 157, 59, 1, 0, 0, 0), ("PR_SET_MM", 157, 35, 1, 0, 0, 0),
+            ("setuid 0", 105, 0), ("capset", 126, at, at), ("personality", 135, 0x40000)):
+        found[name] = call(number, *arguments)
+    try:
+        open("/proc/1/mem", "rb")
+        found["memory of init"] = 0
+    except OSError as error:
+        found["memory of init"] = -error.errno
+    return found
+during_init = attack()
+"""
+
+
+def test_attacks_meet_the_same_refusals_in_init_in_a_clone_and_in_any_environment(launcher, probe):
+    template = probe(SYSCALLS).captured()
+    clone = template.clone()
+    ordinary = runtime_api.park(launcher.start(template.code, **template.options)).restore()
+    seen = [run(function, f"result = {what}") for function, what in
+            ((ordinary, "during_init"), (ordinary, "attack()"), (clone, "during_init"), (clone, "attack()"))]
+    assert all(result < 0 for result in seen[0].values()), seen[0]
+    assert seen[1:] == seen[:1] * 3
+    for function in (clone, ordinary):
+        function.kill()
+
+
+RSEQ = """
+import ctypes, struct, threading, time
+libc = ctypes.CDLL(None, use_errno=True)
+pointer = ctypes.c_ulong()
+libc.syscall(158, 0x1003, ctypes.byref(pointer))
+rseq = pointer.value + ctypes.c_long.in_dll(libc, "__rseq_offset").value
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
+code = libc.mmap(0x10000000, 4096, 7, 0x32, -1, 0)
+section, message = code + 256, code + 512
+said = b"RSEQ: user code runs in place of the restorer\\n"
+# The signature, then: arm it again, say it, exit. Its own section is all that mmap() gives out.
+program = (b"\\x53\\x30\\x05\\x53" + b"\\x48\\xb9" + struct.pack("<Q", rseq + 8) + b"\\x49\\xbb" + struct.pack("<Q", section)
+           + b"\\x4c\\x89\\x19\\x0f\\x05\\xb8\\x01\\0\\0\\0\\xbf\\x02\\0\\0\\0\\x48\\xbe" + struct.pack("<Q", message) + b"\\xba"
+           + struct.pack("<I", len(said)) + b"\\x0f\\x05\\xb8\\xe7\\0\\0\\0\\x0f\\x05")
+ctypes.memmove(code, program, len(program))
+ctypes.memmove(message, said, len(said))
+ctypes.memmove(section, struct.pack("<IIQQQ", 0, 0, 0x700000000000, 0x0fff00000000, code + 4), 32)
+def arm():
+    time.sleep(0.2)
+    ctypes.c_ulong.from_address(rseq + 8).value = section
+    time.sleep(1000)
+threading.Thread(target=arm, daemon=True).start()
+"""
+
+
+def test_a_restartable_sequence_aimed_at_the_restorer_does_nothing(probe):
+    if not hasattr(__import__("ctypes").CDLL(None), "__rseq_offset"):
+        pytest.skip("NOT TESTED: this C library registers no restartable sequences")
+    template = probe(RSEQ)
+    time.sleep(0.4)
+    refused, text = template.capture()
+    if not refused:
+        clone = template.clone()
+        assert run(clone, "result = 'alive'") == "alive"
+        assert b"RSEQ" not in clone.environment.read_log(0.2)
+        clone.kill()
+    assert b"RSEQ" not in template.environment.read_log(0.2), text
+
+
+def image_memory(template):
+    """(pid, addresses) of the image of a template: the restorer's code and data are its last two mappings of their kind."""
+    for process in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "fd/900").is_symlink() and "python" in (process / "exe").readlink().name and \
+                    (process / "ns/pid").readlink() == pathlib.Path(f"/proc/{init_of(template)}/ns/pid").readlink():
+                return int(process.name)
+        except OSError:
+            pass
+    raise LookupError("no image")
+
+
+def init_of(template):
+    for line in pathlib.Path(f"/proc/self/fdinfo/{template.environment.pidfd}").read_text().splitlines():
+        if line.startswith("Pid:"):
+            return int(line.split()[1])
+    raise LookupError("no init")
+
+
+def restorer_of(template):
+    """(pid of the image, begin and end of the restorer's code and data in it)"""
+    pid = image_memory(template)
+    areas = [line.split() for line in pathlib.Path(f"/proc/{pid}/maps").read_text().splitlines()]
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        for one, other in zip(areas, areas[1:], strict=False):
+            (begin, middle), (after, end) = ([int(text, 16) for text in area[0].split("-")] for area in (one, other))
+            if middle == after and one[1] == "r-xp" and other[1] == "rw-p" and len(one) == len(other) == 5:
+                memory.seek(middle + 16)
+                if struct.unpack("<I", memory.read(4)) == (2,):  # TEMPLATE_FORMAT
+                    return pid, begin, end
+    raise LookupError("no restorer")
+
+
+def secret_of(template):
+    """As root may read it in the image: the first 16 bytes behind the restorer's code."""
+    pid, begin, _ = restorer_of(template)
+    for line in pathlib.Path(f"/proc/{pid}/maps").read_text().splitlines():
+        if line.startswith(f"{begin:x}-"):
+            with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+                memory.seek(int(line.split()[0].split("-")[1], 16))
+                return memory.read(16)
+    raise LookupError("no secret")
+
+
+AIMED = """
+import ctypes, threading, time
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
+libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+def aim():
+    time.sleep(0.2)
+    at = libc.mmap(None, SIZE, 3, 0x22, -1, 0) # where the next mapping of this size will be, too
+    libc.munmap(at, SIZE)
+    libc.syscall(218, ctypes.c_void_p(at + SIZE // 2))
+    time.sleep(1000)
+threading.Thread(target=aim, daemon=True).start()
+"""
+
+
+def test_the_address_of_a_thread_s_id_may_not_lie_in_the_restorer(probe):
+    """The kernel writes there in every clone while that still has rights."""
+    _, begin, end = restorer_of(probe("").captured())
+    template = probe(AIMED.replace("SIZE", str(end - begin)))
+    time.sleep(0.4)
+    refused, text = template.capture()
+    assert refused == 1 and "not its own" in text, text
+
+
+def memory_of(pid):
+    """All that a process could read of itself, area by area."""
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        for line in pathlib.Path(f"/proc/{pid}/maps").read_text().splitlines():
+            begin, end = (int(text, 16) for text in line.split()[0].split("-"))
+            if line.split()[1][0] == "r" and "[v" not in line:
+                memory.seek(begin)
+                yield line, memory.read(end - begin)
+
+
+def test_no_clone_holds_the_secret_of_its_template(probe):
+    template = probe("needle = b'irori-needle'\n").captured()
+    secret = secret_of(template)
+    clone = template.clone()
+    pid = host_pid(run(clone, "result = os.getpid()"))
+    for half in (secret[:8], secret[8:]):
+        assert [line for line, content in memory_of(pid) if half in content] == []
+    assert any(b"irori-needle" in content for _, content in memory_of(pid))
+    clone.kill()
+
+
+def test_a_process_that_shares_the_memory_and_is_no_thread_is_refused(probe):
+    template = probe("""
+import ctypes
+libc = ctypes.CDLL(None)
+stack = ctypes.create_string_buffer(65536)
+CLONE_VM = 0x100
+pause = ctypes.cast(libc.pause, ctypes.c_void_p)
+assert libc.clone(pause, ctypes.c_void_p(ctypes.addressof(stack) + 65536 - 16), CLONE_VM | 17, None) > 0
+""")
+    refused, text = template.capture()
+    assert refused == 1 and "child processes" in text, text
+
+
+def test_a_thread_that_changes_the_memory_map_all_the_time_is_harmless(probe):
+    template = probe("""
+import ctypes, threading
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
+libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+rounds = 0
+def change():
+    global rounds
+    while True:
+        at = libc.mmap(None, 1 << 20, 3, 0x22, -1, 0)
+        ctypes.memset(at, 7, 4096)
+        libc.munmap(at, 1 << 20)
+        rounds += 1
+threading.Thread(target=change, daemon=True).start()
+""")
+    refused, text = template.capture()
+    if refused:
+        assert "come to rest" in text, text
+        assert run(template.function.restore(), "result = 'alive'") == "alive"
+        return
+    for _ in range(5):
+        clone = template.clone()
+        before = run(clone, "result = rounds")
+        time.sleep(0.1)
+        assert run(clone, "result = rounds") > before
+        clone.kill()
+
+
+def test_limits_that_a_function_gives_itself_hold_in_clones(probe):
+    template = probe("""
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (50, 1000))
+resource.setrlimit(resource.RLIMIT_NPROC, (40, 41))
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+""").captured()
+    clone = template.clone()
+    assert run(clone, "result = [resource.getrlimit(r) for r in (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC, resource.RLIMIT_CORE)]") == [
+        [50, 1000], [40, 41], [0, 0]]
+    assert run(clone, """
+import os
+result = 0
+try:
+    while True:
+        os.dup(0)
+except OSError as error:
+    result = error.errno
+""") == 24
+    clone.kill()
+
+
+def test_few_descriptors_are_no_way_to_stop_the_restorer(probe):
+    template = probe("import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (50, 60))\n")
+    refused, text = template.capture()
+    if refused:  # where the launcher may not raise the highest limit of others
+        assert "descriptors above 60" in text
+    function = template.function.restore() if refused else template.clone()
+    assert run(function, "import resource; result = resource.getrlimit(resource.RLIMIT_NOFILE)") == [50, 60]
+
+
+# ---- a clone looks like any environment ------------------------------------------------------------------------------
+
+LOOK = """
+import os, threading, time
+for name in ("first", "second", "third"):
+    threading.Thread(target=time.sleep, args=(1000,), daemon=True, name=name).start()
+KEPT = ("Name", "Umask", "Uid", "Gid", "Groups", "Kthread", "CoreDumping", "THP_enabled", "untag_mask", "Threads", "SigPnd", "ShdPnd",
+        "SigBlk", "SigIgn", "SigCgt", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Seccomp_filters",
+        "Speculation_Store_Bypass", "SpeculationIndirectBranch", "Cpus_allowed", "Mems_allowed_list", "x86_Thread_features", "TracerPid", "Ngid")
+def look():
+    found = []
+    for tid in sorted(os.listdir("/proc/self/task"), key=int):
+        folder = "/proc/self/task/" + tid + "/"
+        status = dict(line.split(":\\t", 1) for line in open(folder + "status").read().splitlines() if ":\\t" in line)
+        seen = {name: status.get(name) for name in KEPT}
+        for file in ("limits", "oom_score_adj", "cgroup", "comm", "timerslack_ns", "attr/current", "uid_map", "setgroups", "loginuid", "coredump_filter"):
+            try:
+                seen[file] = open(folder + file).read()
+            except OSError as error:
+                seen[file] = error.errno
+        seen["uid_map"] = seen["uid_map"] and seen["uid_map"].split()[0]
+        seen["stat"] = open(folder + "stat").read().rsplit(")", 1)[1].split()[15:17]  # priority and nice value
+        seen["policy"] = os.sched_getscheduler(int(tid))
+        seen["processors"] = sorted(os.sched_getaffinity(int(tid)))
+        found.append(seen)
+    return found
+"""
+
+
+def test_every_thread_of_a_clone_looks_as_in_an_ordinary_environment(launcher, probe):
+    template = probe(LOOK).captured()
+    clone = template.clone()
+    ordinary = runtime_api.park(launcher.start(template.code, **template.options)).restore()
+    seen = [run(function, "result = look()") for function in (ordinary, clone)]
+    assert len(seen[0]) == 4
+    for own, other in zip(*seen, strict=True):
+        assert own == other
+    for function in (clone, ordinary):
+        function.kill()
+
+
+def test_identities_within_a_clone_agree(probe):
+    template = probe("import os, threading, ctypes\nlibc = ctypes.CDLL(None)\n").captured()
+    clones = [template.clone() for _ in range(3)]
+    pids = [run(clone, "result = os.getpid()") for clone in clones]
+    assert len(set(pids)) == 3
+    for clone, pid in zip(clones, pids, strict=True):
+        assert run(clone, "result = [libc.getpid(), libc.gettid(), int(os.readlink('/proc/self')), os.getsid(0), os.getpgid(0)]") == [pid] * 5
+        # Its parent is outside: the init of its template.
+        assert run(clone, "result = os.getppid()") == 0
+        assert run(clone, "import subprocess; result = subprocess.run(['/bin/sh', '-c', 'echo $PPID'], capture_output=True, text=True).stdout") == f"{pid}\n"
+        assert run(clone, "pid = os.fork() or os._exit(7); result = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])") == 7
+    for clone in clones:
+        clone.kill()

@@ -148,7 +148,8 @@ def image_of(launcher):
     found = []
     for process in pathlib.Path("/proc").glob("[0-9]*"):
         try:
-            if (process / "comm").read_text() == "bootstrap\n" and (process / "fd/900").is_symlink():
+            if (process / "comm").read_text() == "bootstrap\n" and (process / "fd/900").is_symlink() and \
+                    f"/irori-{launcher.instance}/" in (process / "cgroup").read_text():
                 found.append(int(process.name))
         except OSError:
             pass
@@ -241,12 +242,11 @@ def test_ordinary_environments_take_the_slots_that_a_template_reserves(tmp_path,
     assert driver.traces("pytest24", launcher.data) == []
 
 
-def host_pid(clone):
-    """Of its program, which has a process id inside that no other process has."""
-    inside = fields(clone.ask("r /proc/self/status"))["Pid"]
+def host_pid(inside):
+    """Of a clone's program: inside it has a process id that no other process has."""
     for process in pathlib.Path("/proc").glob("[0-9]*"):
         try:
-            if fields((process / "status").read_text()).get("NSpid", "").split()[-1:] == [inside]:
+            if fields((process / "status").read_text()).get("NSpid", "").split()[-1:] == [str(inside)]:
                 return int(process.name)
         except OSError:
             pass
@@ -260,7 +260,7 @@ def test_a_start_that_waits_gets_the_slot_that_a_clone_leaves(tmp_path, tmp_path
     slow, quick = (launcher.start(code, template=template.env_id) for _ in range(2))
     assert quick.ask("e echo alive") == "alive\n"
     # What is traced is not gone before its tracer has seen its end: this slot leaves for as long as we want.
-    libc, pid = ctypes.CDLL(None, use_errno=True), host_pid(slow)
+    libc, pid = ctypes.CDLL(None, use_errno=True), host_pid(fields(slow.ask("r /proc/self/status"))["Pid"])
     assert libc.ptrace(0x4206, pid, 0, 0) == 0, "PTRACE_SEIZE"
     launcher.send(driver.KILL, slow.env_id)
     env_id = launcher.start_raw(code)
@@ -276,3 +276,34 @@ def test_a_start_that_waits_gets_the_slot_that_a_clone_leaves(tmp_path, tmp_path
     template.kill()
     assert launcher.stop() == 0
     assert driver.traces("pytest25", launcher.data) == []
+
+
+def test_one_function_reserves_only_what_it_uses(tmp_path, tmp_path_factory, bootstrap):
+    launcher = driver.Launcher(tmp_path, instance="pytest28", share=make_share(tmp_path_factory), spare=8)
+    code = launcher.add_code({"bootstrap": bootstrap})
+    template = make_template(launcher, code)
+
+    def prepared():
+        count = 0
+        for process in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                count += (process / "comm").read_text() == "irori-init\n" and f"/irori-{launcher.instance}/" in (process / "cgroup").read_text()
+            except OSError:
+                pass
+        return count
+
+    def settled(expected):
+        deadline = time.monotonic() + 20
+        while prepared() != expected and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return prepared()
+
+    # The template's own, the reserve of everybody and the family's.
+    assert settled(1 + 8 + 1) == 10
+    clones = [launcher.start(code, template=template.env_id) for _ in range(3)]
+    assert all(clone.ask("e echo alive") == "alive\n" for clone in clones)
+    assert settled(1 + 8 + 3 + 4) == 16, "one more than it uses"
+    for clone in clones:
+        clone.kill()
+    template.kill()
+    assert launcher.stop() == 0
