@@ -329,6 +329,34 @@ def test_random_numbers(api, runtime):
     assert len(set(values)) == len(values)
 
 
+CONTEXTS = """
+    import vm, { createContext, runInContext, Script } from 'vm';
+    const early = createContext({}, { name: 'early' }); const [used, own] = [{}, { Math: 1 }];
+    const draw = (context) => runInContext('[Math.random(), Math.random()]', context);
+    const ways = {
+        created: () => draw(createContext()), named: () => draw(createContext({ a: 1 }, { name: 'x', codeGeneration: { strings: false } })),
+        one_line: () => vm.runInNewContext('[Math.random(), a]', { a: 2 }), script: () => new Script('[Math.random()]').runInNewContext(),
+        early: () => draw(early), twice: () => draw(createContext(used)), again: () => draw(createContext(used)),
+        function: () => vm.runInNewContext('f()', { f: () => [3] }, 'name.js'), own: () => [createContext(own).Math === 1],
+    };
+    export const handler = async () => Object.fromEntries(Object.entries(ways).map(([name, way]) => [name, way()]));
+"""
+
+
+def test_further_contexts_have_random_numbers_of_their_own(api, either):
+    if not either.is_node:
+        return
+    answers = []
+    for seed in (SEED, SEED, SEED[::-1]):
+        client = either.clone("index.handler", {"index.mjs": CONTEXTS}, seed=seed)
+        answers.append(body(api.invoke()))
+        dismiss(api, client)
+    assert answers[0] == answers[1]
+    assert answers[0].pop("function") == [3] and answers[0].pop("own") == [True]
+    numbers = [value for answer in (answers[0], answers[2]) for way in answer.values() for value in way if isinstance(value, float)]
+    assert len(numbers) == len(set(numbers)) == 2 * 12
+
+
 # -- Python modules that the template has loaded already
 
 
