@@ -1,6 +1,7 @@
 """Templates: those of runtimes parked without a handler, then woken as a function's environment, and those of functions. What
 a woken process does is compared with an ordinary start of the same function."""
 
+import json
 import os
 import re
 import time
@@ -171,6 +172,33 @@ def test_context(api, either):
     env = {"AWS_LAMBDA_FUNCTION_NAME": "other", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512"}
     value = compare(either, lambda client: body(api.invoke(request_id="a-b-c")), handler, files, env)
     assert "other" in str(value) and "512" in str(value)
+
+
+TENANT = {
+    True: (
+        "index.handler",
+        {
+            "index.mjs": """export const handler = async (event, context) => {
+                console.log('x'); return [context.tenantId ?? null, awslambda.InvokeStore.getTenantId() ?? null]; };"""
+        },
+    ),
+    False: (
+        "app.handler",
+        {
+            "app.py": "import logging\ndef handler(event, context):\n    logging.error('x')\n"
+            "    return [context.tenant_id, logging.root.handlers[0].filters[0].filter(r := logging.makeLogRecord({})) and r.tenant_id]\n"
+        },
+    ),
+}
+
+
+def test_tenant(api, either):
+    client = either.clone(*TENANT[either.is_node], {"AWS_LAMBDA_LOG_FORMAT": "JSON"})
+    for tenant in ("blue", None, "green ü"):
+        headers = {"Lambda-Runtime-Aws-Tenant-Id": tenant} if tenant else {}
+        assert body(api.invoke(headers=headers)) == [tenant, tenant]
+    client.kill()
+    assert [json.loads(line).get("tenantId") for line in client.stdout.splitlines()] == ["blue", None, "green ü"]
 
 
 # -- log lines
