@@ -11,8 +11,10 @@ import shutil
 import subprocess
 
 import pytest
-from runtime_api import Client, RuntimeApi
-from templates import Runtime
+
+pytest.register_assert_rewrite("runtime_api", "templates")
+from runtime_api import Client, RuntimeApi  # noqa: E402
+from templates import Runtime  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 NODE_CLIENT = str(ROOT / "runtimes/node/bootstrap.cjs")

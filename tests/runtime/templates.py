@@ -108,7 +108,8 @@ def compare(runtime, observe, handler, files, env=None):
     client = runtime.ordinary(handler, files, env)
     expected = observe(client)
     dismiss(runtime.api, client)
-    assert observe(runtime.clone(handler, files, env)) == expected
+    seen = observe(runtime.clone(handler, files, env))
+    assert seen == expected
     return expected
 
 

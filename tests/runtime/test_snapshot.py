@@ -1,11 +1,13 @@
 """SnapStart: hooks, `restore/next`, and the template of a function, which waits there to be copied."""
 
+import http.server
 import json
 import os
 import re
 import signal
 import socket
 import subprocess
+import threading
 import time
 
 import pytest
@@ -246,6 +248,65 @@ def test_owner_of_a_dead_socket_knows_of_it_before_the_first_event(api, runtime)
         assert body(api.invoke()) == (["end", "replaced", "hook"] if runtime.is_node else ["lost", "hook"])
 
 
+CLIENTS = """
+    import http from 'http';
+    const [url, agent] = [process.env.PEER, new http.Agent({ keepAlive: true })];
+    const by_agent = () => new Promise((resolve, reject) => {
+        http.get(url, { agent }, (answer) => answer.resume().on('end', () => resolve(answer.statusCode))).on('error', reject);
+    });
+    const by_fetch = async () => { const answer = await fetch(url); await answer.text(); return answer.status; };
+    export const handler = async () => [await by_agent(), await by_fetch()];
+    await handler();
+    if (Object.keys(agent.freeSockets).length !== 1) throw new Error('not kept alive');
+"""
+
+
+class KeptAlive(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.server.kept.append(self.connection)
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *params):
+        pass
+
+
+def test_clients_that_keep_connections_make_new_ones(api, node_runtime):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), KeptAlive) as peer:
+        peer.kept = []
+        threading.Thread(target=peer.serve_forever, daemon=True).start()
+        client = node_runtime.function_template("index.handler", {"index.mjs": CLIENTS}, {"PEER": f"http://127.0.0.1:{peer.server_port}"})
+        client.process.send_signal(signal.SIGSTOP)
+        for connection in peer.kept:
+            connection.shutdown(socket.SHUT_RDWR)
+        api.send_event()
+        node_runtime.wake_function()
+        time.sleep(0.05)
+        client.process.send_signal(signal.SIGCONT)
+        assert body(api.wait_request()) == [200, 200]
+        peer.shutdown()
+
+
+HEAP = """
+    let waste = []; for (let n = 0; n < 60; n++) waste.push(new Array(2 ** 17).fill(n).map((x) => ({ x })));
+    waste = []; for (let n = 0; n < 100; n++) waste.push('x'.repeat(n) + JSON.stringify(process.env)); const kept = waste.length;
+    export const handler = async () => kept;
+"""
+
+
+def test_no_collection_is_due_after_an_init_that_used_much_memory(api, node_runtime):
+    client = node_runtime.function_template("index.handler", {"index.mjs": HEAP}, {"NODE_OPTIONS": "--max-old-space-size=1024"})
+    time.sleep(0.2)
+    before = ticks(client.process.pid)
+    calls = threads(client.process.pid)
+    assert os.uname().machine != "x86_64" or calls[0][0] in ("232", "281") and calls[0][4] == "0xffffffff"
+    time.sleep(1)
+    assert ticks(client.process.pid) == before
+
+
 # -- random numbers
 
 RANDOM = (
@@ -293,11 +354,11 @@ def test_random_numbers(api, runtime):
 STOCKS = """
     const crypto = require('crypto'); const drawn = { randomUUID: 0, randomInt: 0 };
     for (const name of Object.keys(drawn)) crypto[name] = () => { drawn[name]++; };
-    const open = require(process.argv[1]).guard_random_numbers();
+    const open = require(process.argv[1]).guard('function');
     const seen = [];
     const see = () => { seen.push([drawn.randomUUID, drawn.randomInt]); drawn.randomUUID = drawn.randomInt = 0; };
     crypto.randomInt(5); crypto.randomInt(5); see();
-    open(); crypto.randomInt(5); crypto.randomUUID(); see();
+    open('00'); crypto.randomInt(5); crypto.randomUUID(); see();
     crypto.randomInt(5); crypto.randomUUID(); see();
     console.log(JSON.stringify(seen));
 """
@@ -321,3 +382,37 @@ NUMPY = {
 def test_numpy_is_seeded(api, python_runtime):
     python_runtime.function_clone("app.handler", NUMPY)
     assert body(api.invoke()) == [[int.from_bytes(bytes.fromhex(SEED)[i : i + 4], "little") for i in range(0, 32, 4)]]
+
+
+OWN_HOOKS = {
+    "snapshot_restore_py.py": """
+before, after = [], []
+def register_before_snapshot(func, *args, **kwargs): before.append((func, args, kwargs))
+def register_after_restore(func, *args, **kwargs): after.append((func, args, kwargs))
+def get_before_snapshot(): return before
+def get_after_restore(): return after
+""",
+    "app.py": """
+import snapshot_restore_py
+calls = []
+snapshot_restore_py.register_before_snapshot(calls.append, "before")
+snapshot_restore_py.register_after_restore(calls.append, "after")
+def handler(event, context): return [*calls, len(snapshot_restore_py.after)]
+""",
+}
+
+
+@pytest.mark.parametrize("template", [False, True], ids=["ordinary", "template"])
+def test_function_that_brings_the_module_of_hooks(api, python_runtime, template):
+    if template:
+        python_runtime.function_clone("app.handler", OWN_HOOKS)
+    else:
+        python_runtime.ordinary("app.handler", OWN_HOOKS, SNAP_START)
+    assert body(api.invoke()) == ["before", "after", 1]
+
+
+@pytest.mark.parametrize("name", ["json", "random", "threading"])
+def test_module_of_the_function_wins_over_one_of_the_template(api, python_runtime, name):
+    files = {f"{name}.py": "mine = True\n", "app.py": f"import {name}\ndef handler(event, context): return {name}.mine\n"}
+    python_runtime.function_clone("app.handler", files)
+    assert body(api.invoke()) is True

@@ -1,6 +1,7 @@
 """Templates: those of runtimes parked without a handler, then woken as a function's environment, and those of functions. What
 a woken process does is compared with an ordinary start of the same function."""
 
+import json
 import os
 import re
 import time
@@ -173,6 +174,33 @@ def test_context(api, either):
     assert "other" in str(value) and "512" in str(value)
 
 
+TENANT = {
+    True: (
+        "index.handler",
+        {
+            "index.mjs": """export const handler = async (event, context) => {
+                console.log('x'); return [context.tenantId ?? null, awslambda.InvokeStore.getTenantId() ?? null]; };"""
+        },
+    ),
+    False: (
+        "app.handler",
+        {
+            "app.py": "import logging\ndef handler(event, context):\n    logging.error('x')\n"
+            "    return [context.tenant_id, logging.root.handlers[0].filters[0].filter(r := logging.makeLogRecord({})) and r.tenant_id]\n"
+        },
+    ),
+}
+
+
+def test_tenant(api, either):
+    client = either.clone(*TENANT[either.is_node], {"AWS_LAMBDA_LOG_FORMAT": "JSON"})
+    for tenant in ("blue", None, "green ü"):
+        headers = {"Lambda-Runtime-Aws-Tenant-Id": tenant} if tenant else {}
+        assert body(api.invoke(headers=headers)) == [tenant, tenant]
+    client.kill()
+    assert [json.loads(line).get("tenantId") for line in client.stdout.splitlines()] == ["blue", None, "green ü"]
+
+
 # -- log lines
 
 LOGGING = {
@@ -327,6 +355,34 @@ def test_random_numbers(api, runtime):
     assert len({tuple(answer["seeded"]) for answer in answers}) == 3
     values = [value for answer in answers for value in answer["free"]]
     assert len(set(values)) == len(values)
+
+
+CONTEXTS = """
+    import vm, { createContext, runInContext, Script } from 'vm';
+    const early = createContext({}, { name: 'early' }); const [used, own] = [{}, { Math: 1 }];
+    const draw = (context) => runInContext('[Math.random(), Math.random()]', context);
+    const ways = {
+        created: () => draw(createContext()), named: () => draw(createContext({ a: 1 }, { name: 'x', codeGeneration: { strings: false } })),
+        one_line: () => vm.runInNewContext('[Math.random(), a]', { a: 2 }), script: () => new Script('[Math.random()]').runInNewContext(),
+        early: () => draw(early), twice: () => draw(createContext(used)), again: () => draw(createContext(used)),
+        function: () => vm.runInNewContext('f()', { f: () => [3] }, 'name.js'), own: () => [createContext(own).Math === 1],
+    };
+    export const handler = async () => Object.fromEntries(Object.entries(ways).map(([name, way]) => [name, way()]));
+"""
+
+
+def test_further_contexts_have_random_numbers_of_their_own(api, either):
+    if not either.is_node:
+        return
+    answers = []
+    for seed in (SEED, SEED, SEED[::-1]):
+        client = either.clone("index.handler", {"index.mjs": CONTEXTS}, seed=seed)
+        answers.append(body(api.invoke()))
+        dismiss(api, client)
+    assert answers[0] == answers[1]
+    assert answers[0].pop("function") == [3] and answers[0].pop("own") == [True]
+    numbers = [value for answer in (answers[0], answers[2]) for way in answer.values() for value in way if isinstance(value, float)]
+    assert len(numbers) == len(set(numbers)) == 2 * 12
 
 
 # -- Python modules that the template has loaded already

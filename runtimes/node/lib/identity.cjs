@@ -3,12 +3,13 @@
  * What clones of one template would have in common although it ought to be different: the process id that Node remembers, and
  * random numbers. OpenSSL itself notices the new process id; what was drawn from it ahead is in stocks here.
  *
- * Math.random: V8 takes its flag for the seed when a context's Math.random is called first, and only then. In the template of a
- * runtime nobody has called it before the wake-up. User code of a function's template may have: it is given one that a clone
- * exchanges for that of an untouched context.
+ * Math.random: V8 takes its flag for the seed when a context's Math.random is called first, and only then; without the flag,
+ * further contexts are seeded from a generator that all clones share. In the template of a runtime nobody has called it before
+ * the wake-up. User code of a function's template may have: it is given one that a clone exchanges for that of an untouched
+ * context.
  *
- * Left as they are: random generators of user code; numbers that libraries drew ahead during INIT; performance.timeOrigin, because
- * the times of marks and of performance.now() count from it.
+ * Left as they are: random generators of user code; numbers that libraries drew ahead during INIT; further contexts whose
+ * Math.random was called then; performance.timeOrigin, because the times of marks and of performance.now() count from it.
  */
 const crypto = require('crypto');
 const fs = require('fs');
@@ -20,7 +21,8 @@ const SEED_MASK = 0x7fffffff; // V8's flag has 31 bits; 0 would mean none
 const UUIDS_AHEAD = 128; // crypto.randomUUID() draws so many at once
 const INTEGERS_AHEAD = 1024; // and crypto.randomInt()
 
-/** draw: a Math.random that was never called. Without the flag afterwards Workers seed themselves. */
+/** seed: hexadecimal digits, of which 8 count. draw: a Math.random that was never called. Without the flag afterwards Workers
+ * seed themselves. */
 function seed_random(seed, draw) {
     v8.setFlagsFromString(`--random-seed=${parseInt(seed.slice(0, 8), 16) & SEED_MASK || 1}`);
     draw();
@@ -91,13 +93,10 @@ function guard_stocks() {
     precede(crypto, 'randomUUID', () => uuids.before_draw());
     precede(Object.getPrototypeOf(webcrypto), 'randomUUID', () => uuids.before_draw());
     precede(crypto, 'randomInt', () => integers.before_draw());
-    Module.syncBuiltinESMExports();
     return [uuids, integers];
 }
 
-/** Before user code runs in a template. Returns what a clone calls first: it makes the guarded sources those of the clone, and
- * returns the draw() for renew(). */
-function guard_random_numbers() {
+function guard_own_numbers() {
     const untouched = vm.runInContext('Math.random', vm.createContext());
     const stocks = guard_stocks();
     let draw = Math.random;
@@ -109,4 +108,64 @@ function guard_random_numbers() {
     };
 }
 
-module.exports = { guard_random_numbers, renew };
+/** Seeds the contexts that user code makes: at once in a clone, else when the clone wakes up. */
+class Contexts {
+    #draw = new vm.Script('try { Math.random(); } catch {}'); // the context may have another Math, or none
+    #waiting = [];
+    #seed = null;
+    #count = 0;
+
+    add(context) {
+        if (this.#seed === null) this.#waiting.push(context);
+        else this.#give_seed(context);
+    }
+
+    wake(seed) {
+        this.#seed = seed;
+        for (const context of this.#waiting) this.#give_seed(context);
+        this.#waiting = [];
+    }
+
+    #give_seed(context) {
+        const hash = crypto.createHash('sha256').update(`${this.#seed} ${this.#count++}`);
+        seed_random(hash.digest('hex'), () => this.#draw.runInContext(context));
+    }
+}
+
+function guard_contexts() {
+    const contexts = new Contexts();
+    const native = { ...vm, run_script: vm.Script.prototype.runInNewContext };
+    const is_context = (object) => typeof object === 'object' && object !== null && native.isContext(object);
+    const make = (object, options) => {
+        if (is_context(object)) return object;
+        const context = native.createContext(object, options);
+        contexts.add(context);
+        return context;
+    };
+    const make_for_code = (object, { contextName, contextOrigin, contextCodeGeneration, microtaskMode } = {}) =>
+        make(object, { name: contextName, origin: contextOrigin, codeGeneration: contextCodeGeneration, microtaskMode });
+    vm.createContext = function createContext(object, options) {
+        return make(object, options);
+    };
+    vm.runInNewContext = function runInNewContext(code, object, options) {
+        return native.runInNewContext(code, make_for_code(object, options), options);
+    };
+    vm.Script.prototype.runInNewContext = function runInNewContext(object, options) {
+        return native.run_script.call(this, make_for_code(object, options), options);
+    };
+    return contexts;
+}
+
+/** Before user code runs in a template of kind 'runtime' or 'function'. Returns what a clone calls with its seed before renew():
+ * it makes the guarded sources those of the clone, and returns the draw() for renew(). */
+function guard(kind) {
+    const give_own = kind === 'function' ? guard_own_numbers() : () => Math.random;
+    const contexts = guard_contexts();
+    Module.syncBuiltinESMExports();
+    return (seed) => {
+        contexts.wake(seed);
+        return give_own();
+    };
+}
+
+module.exports = { guard, renew };

@@ -41,7 +41,7 @@ async function resume(loop, handler, template, response) {
     loop.start(handler);
 }
 
-/** Ends in loop.start(handler) or loop.die(). template: what lib/template.cjs makes of a template, null in an ordinary process. */
+/** Ends in loop.start(handler) or with the process. template: see serve() in lib/template.cjs; null in an ordinary process. */
 async function pass(loop, handler, template) {
     try {
         await run_before_snapshot();

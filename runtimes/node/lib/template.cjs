@@ -61,23 +61,23 @@ function replace_env(wanted) {
 }
 
 /** Makes of a clone of a runtime's template what an ordinary start with the environment of a function would have made.
- * draw: for identity.renew(). */
-function become_function(body, draw) {
+ * open_random_numbers: identity.guard()'s. */
+function become_function(body, open_random_numbers) {
     const { seed, env, root } = JSON.parse(body);
     const { HOME, NODE_PATH } = process.env;
     replace_env(env);
     process.chdir(root);
     if (env.HOME !== HOME || env.NODE_PATH !== NODE_PATH) Module._initPaths();
-    identity.renew(seed, draw);
+    identity.renew(seed, open_random_numbers(seed));
 }
 
 /** The clone of a function's template is the function already. Returns false for the process itself, which no snapshot was made
  * of: it goes on as what it is. */
-function become_environment({ headers, body }, draw) {
+function become_environment({ headers, body }, open_random_numbers) {
     if (headers['irori-wake'] !== 'function') return false;
     const { seed, env } = JSON.parse(body);
     set_env(env);
-    identity.renew(seed, draw());
+    identity.renew(seed, open_random_numbers(seed));
     return true;
 }
 
@@ -237,7 +237,7 @@ function rehearse_once(kind, root, number, initialise) {
             initialise(loop, { settle: () => {}, wake: (response) => become_environment(response, () => Date.now) });
         } else {
             loop.park(({ body }) => {
-                become_function(body, Date.now);
+                become_function(body, () => Date.now);
                 initialise(loop);
             });
         }
@@ -300,8 +300,7 @@ async function rehearse(kind, initialise) {
 
 const settle = () => new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
 
-async function serve_runtime(loop, initialise) {
-    await settle();
+function serve_runtime(loop, open_random_numbers, initialise) {
     loop.connect();
     loop.park(({ status, headers, body }) => {
         if (status !== 200 || headers['irori-wake'] !== 'runtime') {
@@ -309,13 +308,12 @@ async function serve_runtime(loop, initialise) {
             return;
         }
         v8.setFlagsFromString(AFTERTHOUGHTS_ON);
-        become_function(body, Math.random);
+        become_function(body, open_random_numbers);
         initialise(loop);
     });
 }
 
-function serve_function(loop, initialise) {
-    const open_random_numbers = identity.guard_random_numbers();
+function serve_function(loop, open_random_numbers, initialise) {
     loop.connect();
     initialise(loop, {
         settle,
@@ -337,8 +335,10 @@ async function serve(kind, initialise) {
     void process.stdout; // made by being asked for; a clone has a pipe there too
     for (const name of COMMON_MODULES) require(name); // import() of http would set up what fetch() needs, visibly
     await rehearse(kind, initialise);
-    if (kind === 'runtime') await serve_runtime(loop, initialise);
-    else serve_function(loop, initialise);
+    const open_random_numbers = identity.guard(kind);
+    await settle();
+    if (kind === 'runtime') serve_runtime(loop, open_random_numbers, initialise);
+    else serve_function(loop, open_random_numbers, initialise);
 }
 
 module.exports = { serve };

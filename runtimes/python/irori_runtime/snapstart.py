@@ -13,7 +13,8 @@ EXIT_AFTER_RESTORE = 65
 
 
 def pass_snapshot(loop, template=None):
-    """Returns in the restored process; ends the process when a hook raises. template: a template.Function, None in an ordinary process."""
+    """Returns in the restored process; ends the process when a hook raises. template: a template.Function, or None in an ordinary
+    process."""
     import snapshot_restore_py
 
     try:

@@ -1,7 +1,7 @@
 """Templates: this process, once it waits to be copied. Environments are clones of it.
 
-The template of a runtime belongs to no function yet. It loads what functions commonly import, rehearses its own loop in memory,
-and parks in `next`; the answer is the wake-up message of the clone, which names the function. After it an ordinary INIT follows.
+The template of a runtime belongs to no function yet. It loads what functions commonly import, rehearses its own loop in memory, and
+parks in `next`; the answer is the wake-up message of the clone, which names the function. After it an ordinary INIT follows.
 
     {"seed":"<64 hex digits>","env":{"NAME":"value",...},"root":"/var/task"}      with the header Irori-Wake: runtime
 
@@ -9,8 +9,8 @@ The template of a function rehearses, then does the function's own INIT and wait
 
     {"seed":"<64 hex digits>","env":{"NAME":"value",...}}                         with the header Irori-Wake: function
 
-A clone has everything that is in memory here. So nothing of the client may stay open, no thread may be left, and what the rehearsal
-changed is changed back: user code finds the process as the interpreter made it.
+A clone has everything that is in memory here. So nothing of the client may stay open, no thread may be left, and what the
+rehearsal changed is changed back: user code finds the process as the interpreter made it.
 
 Random numbers: the module functions of `random`, and of `numpy.random` when it is loaded, are seeded; `secrets` and `uuid` ask the
 kernel; OpenSSL notices the new process id. Generators that user code made during INIT are its own affair.
