@@ -292,6 +292,27 @@ static void test_clean_state_is_kept_for_each_tenant(void **state)
     expect_tenant(w, id, "green");
 }
 
+/* The template comes while the tenant waits for an ordinary start: then, too, something is made ahead. */
+static void test_a_template_refills_the_pools_of_tenants(void **state)
+{
+    struct world *w = *state;
+    uint64_t template_id, id;
+
+    w->clean = true;
+    put(w, -1, "clean", false);
+    template_id = expect_message(w, WIRE_START);
+    invoke_tenant(w, "blue");
+    invoke_tenant(w, "blue");
+    failed(w, expect_message(w, WIRE_START), WIRE_FAIL_SYSTEM);
+    id = expect_message(w, WIRE_START);
+    started(w, template_id);
+    call(w, "GET", "invocation/next", "");
+    assert_int_equal(expect_message(w, WIRE_CAPTURE), template_id);
+    captured(w, template_id, 0);
+    expect_tenant(w, expect_message(w, WIRE_START), "blue");
+    expect_tenant(w, id, "blue");
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up_tenants, tear_down_tenants)
@@ -307,6 +328,7 @@ int main(void)
         TEST(test_hostile_numbers_of_tenants_leave_nothing),
         TEST(test_a_lost_launcher_counts_them_out),
         TEST(test_clean_state_is_kept_for_each_tenant),
+        TEST(test_a_template_refills_the_pools_of_tenants),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
