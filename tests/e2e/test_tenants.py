@@ -78,12 +78,14 @@ def seen(function, tenant, event=None, **more):
     return answer["seen"]
 
 
-def post(server, name, headers, body=b"{}"):
-    """Invoke as no client would send it; headers are a list and not signed."""
+def post(server, name, *tenants, signed=True, header="X-Amz-Tenant-Id", body=b"{}"):
+    """Invoke as no client would send it: with this header as often as there are tenants."""
     path = f"/2015-03-31/functions/{name}/invocations"
-    _, signed = aws.signed("POST", server.endpoint + path, server.key, server.secret, body)
-    pairs = [(key, value) for key, value in signed.items() if key.lower() not in ("host", "content-length")]
-    return rawhttp.request(server.port, "POST", path, f"127.0.0.1:{server.port}", pairs + headers, body)
+    more = {"X-Amz-Tenant-Id": ",".join(tenant.strip() for tenant in tenants)} if signed else {}
+    _, own = aws.signed("POST", server.endpoint + path, server.key, server.secret, body, more)
+    pairs = [(key, value) for key, value in own.items() if key.lower() not in ("host", "content-length", "x-amz-tenant-id")]
+    pairs += [(header, tenant.encode().decode("latin-1")) for tenant in tenants]
+    return rawhttp.request(server.port, "POST", path, f"127.0.0.1:{server.port}", pairs, body)
 
 
 def message(answer):
@@ -156,20 +158,32 @@ def test_a_tenant_of_an_ordinary_function_is_refused(deploy):
 
 @pytest.mark.parametrize("tenant", ["a!b", "a,b", "<script>", "\u00fc", "a\\b", "a'b", '"', "%20", "a;b", "{}", "*", "$LATEST", "x" * 257])
 def test_hostile_ids_are_refused(node, tenant):
-    answer = post(node.server, node.name, [("X-Amz-Tenant-Id", tenant)])
+    answer = post(node.server, node.name, tenant)
     assert (answer.status, answer.get("x-amzn-errortype")) == (400, "ValidationException")
     assert "at 'tenantId' failed to satisfy constraint: Member must " in message(answer)
     assert node.server.healthy()
 
 
 def test_ids_that_cannot_be_read_one_way(node):
-    for headers in ([("X-Amz-Tenant-Id", "")], [("X-Amz-Tenant-Id", "  \t")], [("X-Amz-Tenant-Id", "blue"), ("x-amz-tenant-id", "green")],
-                    [("X-Amz-Tenant-Id", "blue"), ("X-Amz-Tenant-Id", "blue")]):
-        answer = post(node.server, node.name, headers)
+    for tenants in ([""], ["  \t"], ["blue", "green"], ["blue", "blue"]):
+        answer = post(node.server, node.name, *tenants)
         assert (answer.status, answer.get("x-amzn-errortype")) == (400, "ValidationException"), answer
-    answer = post(node.server, node.name, [("X-Amz-Tenant-Id", "  blue \t")])
+    answer = post(node.server, node.name, "  blue \t")
     assert json.loads(answer.body)["seen"] == ["blue"]
-    assert post(node.server, node.name, [("X-Amz-Tenant-Id\x00", "blue")]).status == 400
+    assert post(node.server, node.name, "blue", signed=False, header="X-Amz-Tenant-Id\x00").status == 400
+
+
+def test_nobody_on_the_way_chooses_the_tenant(node):
+    """What is signed says who it is for: not even a link that was signed without a tenant can be given one."""
+    answer = post(node.server, node.name, "blue", signed=False)
+    assert (answer.status, answer.get("x-amzn-errortype")) == (403, "InvalidSignatureException")
+    assert "'x-amz-tenant-id' must be a 'SignedHeader'" in message(answer)
+    server, url = node.server, node.public_url(open_it=False, AuthType="AWS_IAM")
+    for header, status in (({}, 403), ({"X-Amz-Tenant-Id": "blue"}, 200)):
+        link, _ = aws.signed("GET", f"http://{url.host}/", server.key, server.secret, headers=header, query=True)
+        answer = url.call("GET", "/?" + link.split("?", 1)[1], {"X-Amz-Tenant-Id": "blue"})
+        assert answer.status == status, answer
+    assert json.loads(answer.body)["seen"] == ["blue"]
 
 
 @pytest.mark.parametrize("tenant", ["x" * 256, "a b", "../../etc/passwd", "/", "a//b", "@", "-", "=", "blue", "Blue", "blue "])
