@@ -51,7 +51,7 @@ static void put_fault(struct buf *out, const struct buf *tenant, const char *rul
 
 void tenant_faults(const struct buf *tenant, struct buf *out)
 {
-    AUTO_BUF struct buf faults = BUF_INIT(3 * SHOWN_BYTES);
+    AUTO_BUF struct buf faults = BUF_INIT(3 * (size_t)SHOWN_BYTES);
     unsigned count = 1;
 
     if (tenant->len > TENANT_MAX_BYTES)
