@@ -28,14 +28,15 @@ _irori()
         return
         ;;
     --endpoint | --region | --name | --env | --memory | --timeout | --handler | --description | --role | --payload | \
-        --qualifier | --client-context | --lines | -n | -e | -m | -t | -p | -q)
+        --qualifier | --client-context | --tenant-id | --tenant-header | --lines | -n | -e | -m | -t | -p | -q)
         return
         ;;
     esac
     case $command in
     '') choices="$commands --version $global" ;;
-    deploy) choices="--name --url --env --memory --timeout --handler --runtime --description --role --clean-state --no-clean-state $global" ;;
-    invoke) choices="--payload --qualifier --tail --client-context $global" ;;
+    deploy) choices="--name --url --env --memory --timeout --handler --runtime --description --role --clean-state --no-clean-state --tenancy
+        --tenant-header $global" ;;
+    invoke) choices="--payload --qualifier --tail --client-context --tenant-id $global" ;;
     logs) choices="--follow --lines --timestamps $global" ;;
     ps) choices="--templates $global" ;;
     url) choices="--create --delete $global" ;;

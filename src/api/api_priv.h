@@ -122,6 +122,8 @@ const char *version_text(int64_t number, char out[24]);
 void settings_check(struct call *call, const cJSON *body, bool create);
 /** Puts the members given in body into document, after the checks that look at more than one member. */
 bool settings_apply(struct call *call, const cJSON *body, const char *name, cJSON *document);
+/** The same for TenancyConfig, which stays what it was at the function's creation. */
+bool settings_apply_tenancy(struct call *call, const cJSON *body, cJSON *document);
 /** A document with the defaults of a new function. */
 cJSON *settings_default(const char *name);
 bool runtime_is_usable(struct call *call, const char *runtime);

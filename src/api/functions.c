@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "api/api_priv.h"
+#include "api/own_tags.h"
 #include "auth/credentials.h"
 #include "auth/sigv4.h"
 #include "base/clock.h"
@@ -101,7 +102,8 @@ static bool create_is_complete(struct call *call)
             "Runtime and Handler are mandatory parameters for functions created with deployment packages.");
         return false;
     }
-    return architectures_are_usable(call, body) && tags_fit(call, call_member(body, "Tags"));
+    return architectures_are_usable(call, body) && tags_fit(call, call_member(body, "Tags")) &&
+           own_tags_are_fine(call, call_member(body, "Tags"));
 }
 
 static bool name_is_free(struct call *call)
@@ -141,6 +143,7 @@ bool create_function_prepare(struct call *call)
     if (!call->document)
         return call_failed(call);
     if (!settings_apply(call, call->body, name, call->document) ||
+        !settings_apply_tenancy(call, call->body, call->document) ||
         !call_take_code(call, cJSON_GetObjectItemCaseSensitive(call->body, "Code")))
         return false;
     settings_set_code(call->document, &call->package);

@@ -4,7 +4,9 @@
 #include <string.h>
 
 #include "api/api_priv.h"
+#include "api/own_tags.h"
 #include "auth/policy.h"
+#include "base/cleanup.h"
 #include "base/text.h"
 #include "model/function.h"
 
@@ -102,6 +104,8 @@ static bool fill_version(struct build *build, struct fn_version *version, const 
     version->snap_start = row->snapshot != STORE_SNAPSHOT_NONE;
     version->snapshot_pending = row->snapshot == STORE_SNAPSHOT_WANTED;
     version->snapshot_failed = row->snapshot == STORE_SNAPSHOT_FAILED;
+    version->per_tenant =
+        text_equal(call_text(call_member(document, "TenancyConfig"), "TenantIsolationMode"), "PER_TENANT");
     version->tracing_active = text_equal(call_text(call_member(document, "TracingConfig"), "Mode"), "Active");
     return copy_text(&version->function_name, build->row->name) &&
            copy_text(&version->version, version_text(row->number, number)) &&
@@ -246,13 +250,15 @@ static void judge_urls(struct function *function, const char *arn)
     }
 }
 
-static bool has_clean_tag(const struct store_function *row)
+static int read_own_tags(struct build *build)
 {
-    cJSON *tags = cJSON_Parse(row->tags);
-    bool clean = text_equal(call_text(tags, "irori:state"), "clean");
+    AUTO_FREE char *state = NULL;
+    int found = own_tag_find(build->row, "state", &state);
 
-    cJSON_Delete(tags);
-    return clean;
+    if (found < 0 || own_tag_find(build->row, "tenant-header", &build->function->tenant_header) < 0)
+        return out_of_memory(build);
+    build->clean = text_equal(state, "clean");
+    return 0;
 }
 
 static int fill(struct build *build)
@@ -263,12 +269,13 @@ static int fill(struct build *build)
     AUTO_BUF struct buf arn = { 0 };
     int result;
 
-    build->clean = has_clean_tag(row);
     function->sequence = row->sequence;
     function->reserved_concurrency = row->reserved;
     if (!copy_text(&function->name, row->name) || !copy_text(&function->state_reason, "") ||
         !copy_text(&function->arn, arn_of(build->api, row->name, "", &arn)))
         return out_of_memory(build);
+    if (read_own_tags(build) < 0)
+        return -1;
     result = store_version_each(store, row->id, 0, SIZE_MAX >> 1, add_version, build, build->err);
     if (result == 0 && !function->latest)
         result = err_set(build->err, ERR_SYSTEM, 0, "function %s has no $LATEST", row->name);

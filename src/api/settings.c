@@ -89,7 +89,6 @@ static const struct nested {
     { "TracingConfig", "tracingConfig.", tracing, 1 },
     { "EphemeralStorage", "ephemeralStorage.", storage, 1 },
     { "SnapStart", "snapStart.", snap_start, 1 },
-    { "TenancyConfig", "tenancyConfig.", tenancy, 1 },
     { "LoggingConfig", "loggingConfig.", logging, 4 },
 };
 /* What would break a function if it were taken and ignored. */
@@ -101,7 +100,6 @@ static const struct unsupported {
     { "ImageConfig", "ImageConfig belongs to container images, which are not supported by Irori yet." },
     { "CapacityProviderConfig", "CapacityProviderConfig is not supported by Irori." },
     { "DurableConfig", "DurableConfig is not supported by Irori." },
-    { "TenancyConfig", "TenancyConfig is not supported by Irori: tenants would share environments." },
     { "PublishTo", "PublishTo is not supported by Irori." },
 };
 static const char *const reserved_variables[] = {
@@ -191,8 +189,11 @@ void settings_check(struct call *call, const cJSON *body, bool create)
             check_fields(check, object, nested[i].prefix, nested[i].fields, nested[i].count);
     }
     check_variables(check, call_member(body, "Environment"));
-    if (create)
-        settings_check_tags(check, call_member(body, "Tags"));
+    if (!create)
+        return;
+    if (cJSON_IsObject(call_member(body, "TenancyConfig")))
+        check_fields(check, call_member(body, "TenancyConfig"), "tenancyConfig.", tenancy, COUNT(tenancy));
+    settings_check_tags(check, call_member(body, "Tags"));
 }
 
 static bool refuse_unsupported(struct call *call, const cJSON *body)
@@ -380,6 +381,18 @@ bool settings_apply(struct call *call, const cJSON *body, const char *name, cJSO
     return refuse_unsupported(call, body) && (!runtime || runtime_is_usable(call, runtime)) &&
            apply_plain(call, body, document) && apply_environment(call, body, document) &&
            apply_vpc(call, body, document) && apply_logging(call, body, name, document);
+}
+
+bool settings_apply_tenancy(struct call *call, const cJSON *body, cJSON *document)
+{
+    const char *mode = call_text(call_member(body, "TenancyConfig"), "TenantIsolationMode");
+    cJSON *copy = mode ? cJSON_CreateObject() : NULL;
+
+    if (!mode)
+        return true;
+    if (!cJSON_AddStringToObject(copy, "TenantIsolationMode", mode) || !put(document, "TenancyConfig", copy))
+        return call_failed(call);
+    return true;
 }
 
 cJSON *settings_default(const char *name)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "api/api_priv.h"
+#include "api/own_tags.h"
 #include "base/text.h"
 
 static const struct text_rule resource_rule = {
@@ -80,6 +81,9 @@ static bool save(struct call *call, struct store_function *function, const cJSON
 static bool put_tags(struct call *call, cJSON *tags)
 {
     const cJSON *given = call_member(call->body, "Tags"), *item;
+
+    if (!own_tags_are_fine(call, given))
+        return false;
 
     cJSON_ArrayForEach(item, given)
     {

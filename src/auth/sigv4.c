@@ -516,7 +516,8 @@ static bool is_signed(const struct proof *proof, const char *name)
 /* What decides about the request must be signed when it is sent; other x-amz- headers are often left out. */
 static enum sigv4_status check_signed_headers(struct verify *verify)
 {
-    static const char *const needed[] = { "x-amz-date", "x-amz-security-token", "x-amz-content-sha256" };
+    static const char *const needed[] = { "x-amz-date", "x-amz-security-token", "x-amz-content-sha256",
+                                          "x-amz-tenant-id" };
     const struct proof *proof = &verify->proof;
     struct part ignored;
 

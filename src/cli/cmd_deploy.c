@@ -14,11 +14,15 @@
 #include "cli/package.h"
 #include "cli/runtime_ids.h"
 
+#define STATE_TAG  "irori:state"
+#define TENANT_TAG "irori:tenant-header"
+
 enum { MAX_REQUEST_BYTES = 70167211, UPLOAD_TIMEOUT_S = 600, MAX_CONFIGURATION_BYTES = 64 * 1024 };
 
 struct deploy {
     const char *path, *name, *handler, *runtime, *description, *role;
-    bool url, clean_state, no_clean_state;
+    const char *tenant_header;
+    bool url, clean_state, no_clean_state, tenancy;
     struct option_list env;
     struct option_number memory, timeout;
     char own_name[FUNCTION_NAME_BYTES];
@@ -216,13 +220,28 @@ static int upload(struct cli *cli, const char *method, const char *path, const s
     return client_call(cli, &request, NULL, err);
 }
 
+/* What only a new function is given so. */
+static void add_settings(cJSON *json, const struct deploy *deploy)
+{
+    cJSON *tags = deploy->clean_state || deploy->tenant_header ? cJSON_AddObjectToObject(json, "Tags") : NULL;
+
+    if (deploy->clean_state)
+        add_text(tags, STATE_TAG, "clean");
+    add_text(tags, TENANT_TAG, deploy->tenant_header);
+    if (deploy->tenancy)
+        add_text(cJSON_AddObjectToObject(json, "TenancyConfig"), "TenantIsolationMode", "PER_TENANT");
+}
+
 static int create(struct cli *cli, struct deploy *deploy, struct err *err)
 {
     AUTO_BUF struct buf body = BUF_INIT(MAX_REQUEST_BYTES), role = BUF_INIT(128);
     AUTO_JSON *json = NULL;
     AUTO_FREE char *members = NULL;
-    int result = guess_new(cli, deploy, err);
+    int result;
 
+    if (deploy->tenant_header && !deploy->tenancy)
+        return err_set(err, ERR_INVALID, 0, "--tenant-header of a new function needs --tenancy");
+    result = guess_new(cli, deploy, err);
     if (result < 0)
         return result;
     cli_note(cli, "Creating %s: %s, handler %s", deploy->name, deploy->picked_runtime, deploy->guess.handler);
@@ -231,8 +250,7 @@ static int create(struct cli *cli, struct deploy *deploy, struct err *err)
         deploy->role = role.data;
     json = configuration_of(deploy, NULL);
     add_text(json, "FunctionName", deploy->name);
-    if (deploy->clean_state)
-        add_text(cJSON_AddObjectToObject(json, "Tags"), "irori:state", "clean");
+    add_settings(json, deploy);
     members = cJSON_PrintUnformatted(json);
     if (!members)
         return err_set(err, ERR_SYSTEM, ENOMEM, "request");
@@ -275,39 +293,39 @@ static int update_configuration(struct cli *cli, struct deploy *deploy, const cJ
     return result < 0 ? result : function_wait(cli, deploy->name, NULL, err);
 }
 
-/* Clean state is a tag: irori:state=clean. */
-static int update_state(struct cli *cli, struct deploy *deploy, const cJSON *present, struct err *err)
+/* Clean state and the tenants' header are tags of Irori's own. */
+static int update_tags(struct cli *cli, struct deploy *deploy, const cJSON *present, struct err *err)
 {
-    AUTO_BUF struct buf path = BUF_INIT(1024);
-    AUTO_JSON *json = NULL;
-    struct request get = { .method = "GET",
-                           .path = client_path(&path, "/2017-03-31/tags/",
-                                               json_text(present, "FunctionArn", ""), "") };
-    static const char body[] = "{\"Tags\":{\"irori:state\":\"clean\"}}";
-    struct request set = { .method = "POST",
-                           .path = path.data,
-                           .body = body,
-                           .body_len = sizeof body - 1,
-                           .headers = { "Content-Type: application/json" } };
-    struct request unset = { .method = "DELETE", .path = path.data, .query = "tagKeys=irori%3Astate" };
-    bool is_clean;
-    int result;
+    const char *arn = json_text(present, "FunctionArn", "");
+    bool changed = false;
+    int result = 0;
 
-    if (!deploy->clean_state && !deploy->no_clean_state)
-        return 0;
-    result = client_call(cli, &get, &json, err);
-    if (result < 0)
+    if (deploy->clean_state || deploy->no_clean_state)
+        result = function_tag(cli, arn, STATE_TAG, deploy->clean_state ? "clean" : NULL, &changed, err);
+    if (changed)
+        cli_note(cli, "%s %s",
+                 deploy->clean_state ? "A clean state for every invocation of"
+                                     : "Environments are reused for",
+                 deploy->name);
+    deploy->configuration_changed = deploy->configuration_changed || changed;
+    if (result < 0 || !deploy->tenant_header)
         return result;
-    is_clean =
-        strcmp(json_text(cJSON_GetObjectItemCaseSensitive(json, "Tags"), "irori:state", ""), "clean") == 0;
-    if (is_clean == deploy->clean_state)
-        return 0;
-    cli_note(cli, "%s %s",
-             deploy->clean_state ? "A clean state for every invocation of" : "Environments are reused for",
-             deploy->name);
-    result = client_call(cli, deploy->clean_state ? &set : &unset, NULL, err);
-    deploy->configuration_changed = deploy->configuration_changed || result == 0;
+    result = function_tag(cli, arn, TENANT_TAG, deploy->tenant_header, &changed, err);
+    if (changed)
+        cli_note(cli, "Tenants of %s are named by the header %s", deploy->name, deploy->tenant_header);
+    deploy->configuration_changed = deploy->configuration_changed || changed;
     return result;
+}
+
+/* What a function is made with cannot be changed. */
+static int check_tenancy(const struct deploy *deploy, const cJSON *present, struct err *err)
+{
+    if (!(deploy->tenancy || deploy->tenant_header) ||
+        cJSON_GetObjectItemCaseSensitive(present, "TenancyConfig"))
+        return 0;
+    return err_set(err, ERR_INVALID, 0,
+                   "%s was made without --tenancy, which cannot be changed: delete it first (irori rm %s)",
+                   deploy->name, deploy->name);
 }
 
 static int update_code(struct cli *cli, struct deploy *deploy, const cJSON *present, struct err *err)
@@ -330,10 +348,12 @@ static int update_code(struct cli *cli, struct deploy *deploy, const cJSON *pres
 
 static int update(struct cli *cli, struct deploy *deploy, const cJSON *present, struct err *err)
 {
-    int result = update_configuration(cli, deploy, present, err);
+    int result = check_tenancy(deploy, present, err);
 
     if (result == 0)
-        result = update_state(cli, deploy, present, err);
+        result = update_configuration(cli, deploy, present, err);
+    if (result == 0)
+        result = update_tags(cli, deploy, present, err);
     return result < 0 ? result : update_code(cli, deploy, present, err);
 }
 
@@ -422,6 +442,10 @@ static int run(struct cli *cli, int argc, char **argv)
         { "clean-state", 0, OPTION_FLAG, &deploy.clean_state, NULL,
           "every invocation gets an environment of its own, made ahead" },
         { "no-clean-state", 0, OPTION_FLAG, &deploy.no_clean_state, NULL, "environments are reused again" },
+        { "tenancy", 0, OPTION_FLAG, &deploy.tenancy, NULL,
+          "each tenant gets environments of its own (new functions only)" },
+        { "tenant-header", 0, OPTION_TEXT, &deploy.tenant_header, "NAME",
+          "the header of URL requests that names the tenant (x-amz-tenant-id)" },
         { "description", 0, OPTION_TEXT, &deploy.description, "TEXT", "a description" },
         { "role", 0, OPTION_TEXT, &deploy.role, "ARN", "the role it acts as" },
     };

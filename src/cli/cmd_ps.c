@@ -18,14 +18,27 @@ static void age_cell(struct table *table, double ms)
         table_cell(table, "%.1f h", ms / 3600e3);
 }
 
+static bool has_tenants(const cJSON *environments)
+{
+    const cJSON *at = NULL;
+
+    cJSON_ArrayForEach(at, environments)
+    {
+        if (cJSON_GetObjectItemCaseSensitive(at, "tenantId"))
+            return true;
+    }
+    return false;
+}
+
 static void print_environments(struct cli *cli, const cJSON *environments)
 {
+    bool tenants = has_tenants(environments);
     AUTO_BUF struct buf text = BUF_INIT(MAX_TABLE_BYTES);
     AUTO_TABLE struct table table;
     const cJSON *at = NULL;
 
     table_init(&table, "ID", "FUNCTION", "VERSION", "RUNTIME", "STATE", ">AGE", ">REQUESTS", ">MEMORY",
-               "START", NULL);
+               "START", tenants ? "TENANT" : NULL, NULL);
     cJSON_ArrayForEach(at, environments)
     {
         table_cell(&table, "%.12s", json_text(at, "id", "-"));
@@ -37,6 +50,8 @@ static void print_environments(struct cli *cli, const cJSON *environments)
         table_cell(&table, "%.0f", json_number(at, "requests", 0));
         table_cell(&table, "%.1f MB", json_number(at, "memoryBytes", 0) / 1e6);
         table_cell(&table, "%s", json_text(at, "start", "-"));
+        if (tenants)
+            table_cell(&table, "%s", json_text(at, "tenantId", "-"));
     }
     table_write(&table, cli->colour_out, &text);
     (void)fputs(text.data ? text.data : "", stdout);

@@ -1,6 +1,8 @@
 #include "cli/functions.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -172,6 +174,49 @@ int function_url_close(struct cli *cli, const char *name, struct err *err)
         *err = (struct err){ 0 };
         return 0;
     }
+    return result;
+}
+
+static int tag_change(struct cli *cli, const char *path, const char *key, const char *value, struct err *err)
+{
+    AUTO_BUF struct buf query = BUF_INIT(1024);
+    AUTO_JSON *json = NULL;
+    AUTO_FREE char *body = NULL;
+    struct request request = { .method = "DELETE", .path = path };
+
+    if (!value) {
+        request.query = client_path(&query, "tagKeys=", key, "");
+        return client_call(cli, &request, NULL, err);
+    }
+    json = cJSON_CreateObject();
+    (void)cJSON_AddStringToObject(cJSON_AddObjectToObject(json, "Tags"), key, value);
+    body = cJSON_PrintUnformatted(json);
+    if (!body)
+        return err_set(err, ERR_SYSTEM, ENOMEM, "request");
+    request.method = "POST";
+    request.body = body;
+    request.body_len = strlen(body);
+    request.headers[0] = "Content-Type: application/json";
+    return client_call(cli, &request, NULL, err);
+}
+
+int function_tag(struct cli *cli, const char *arn, const char *key, const char *value, bool *ret_changed,
+                 struct err *err)
+{
+    AUTO_BUF struct buf path = BUF_INIT(MAX_PATH_BYTES);
+    AUTO_JSON *json = NULL;
+    struct request request = { .method = "GET", .path = client_path(&path, "/2017-03-31/tags/", arn, "") };
+    int result = client_call(cli, &request, &json, err);
+    const char *present;
+
+    *ret_changed = false;
+    if (result < 0)
+        return result;
+    present = json_text(cJSON_GetObjectItemCaseSensitive(json, "Tags"), key, NULL);
+    if (present && value ? strcmp(present, value) == 0 : present == value)
+        return 0;
+    result = tag_change(cli, path.data, key, value, err);
+    *ret_changed = result == 0;
     return result;
 }
 

@@ -24,6 +24,10 @@ int function_url_get(struct cli *cli, const char *name, cJSON **ret_json, struct
 int function_url_open(struct cli *cli, const char *name, struct buf *ret_url, struct err *err);
 int function_url_close(struct cli *cli, const char *name, struct err *err);
 
+/** Gives a function a tag (value NULL: takes it away) unless it is so already; *ret_changed says whether. */
+int function_tag(struct cli *cli, const char *arn, const char *key, const char *value, bool *ret_changed,
+                 struct err *err);
+
 /** The ids of the runtimes that the server has, as {"runtimes":[{"id":..}]}. */
 int server_runtimes(struct cli *cli, cJSON **ret_json, struct err *err);
 

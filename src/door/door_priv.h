@@ -13,6 +13,8 @@
 #include "door/door.h"
 #include "http/server.h"
 
+struct fn_version;
+
 struct door {
     struct door_config config;
     struct http_server *server;
@@ -48,11 +50,23 @@ void reply_json(struct http_exchange *x, int status, const char *request_id, con
 /** AccessDeniedException for an action on a resource. */
 void reply_denied(struct http_exchange *x, const char *request_id, const struct principal *principal,
                   const char *action, const char *resource);
-/** The caller's X-Amzn-Trace-Id when it is well formed, else a new one. */
+/** The caller's X-Amzn-Trace-Id when it is well formed, else a new one. Whether it is sampled may be open. */
 void door_trace_id(const struct http_request *request, char out[DOOR_TRACE_MAX_BYTES]);
+/** Decides that if the caller has not: active tracing samples. */
+void door_trace_decide(char trace_id[DOOR_TRACE_MAX_BYTES], const struct fn_version *version);
 /** First value of a query parameter, percent-decoded. Returns 1, 0 when it is absent (out is untouched then),
  * or -EINVAL when it is longer than size - 1 or badly encoded. */
 int door_query(const struct http_request *request, const char *name, char *out, size_t size);
+
+/* tenant.c */
+#define TENANT_HEADER "X-Amz-Tenant-Id"
+enum { TENANT_READ_BYTES = 8192 };
+/** The values of a header, joined by commas, into out, an empty buffer of TENANT_READ_BYTES. False when there
+ * is none. */
+bool tenant_read(const struct http_request *request, const char *header, struct buf *out);
+bool tenant_is_valid(const struct buf *tenant);
+/** What is wrong with one that is not valid, in the service's words. */
+void tenant_faults(const struct buf *tenant, struct buf *out);
 
 /* invoke.c */
 /** True when the path is Invoke's; *ret_name is the undecoded function label. */

@@ -85,7 +85,8 @@ static void on_done(const struct sched_result *result, void *ctx)
 struct options {
     char type[32];
     char log_type[16];
-    struct buf client_context;
+    struct buf client_context, tenant_id;
+    bool has_tenant;
 };
 
 static void copy_header(const struct http_request *request, const char *name, const char *standard, char *out,
@@ -155,6 +156,13 @@ static bool check_options(struct http_exchange *x, const char *request_id, const
         reply_error(x, request_id, "ValidationException", message, NULL);
         return false;
     }
+    if (options->has_tenant && !tenant_is_valid(&options->tenant_id)) {
+        AUTO_BUF struct buf faults = BUF_INIT(TENANT_READ_BYTES);
+
+        tenant_faults(&options->tenant_id, &faults);
+        reply_error(x, request_id, "ValidationException", faults.data ? faults.data : "", NULL);
+        return false;
+    }
     if (strcmp(options->type, "Event") == 0) {
         reply_error(x, request_id, "InvalidParameterValueException",
                     "InvocationType Event is not supported by Irori yet, because an accepted event must "
@@ -191,14 +199,17 @@ static bool check_payload(struct http_exchange *x, const char *request_id)
     return false;
 }
 
-/* No function here isolates tenants. */
-static bool check_tenant(struct http_exchange *x, const char *request_id)
+static bool check_tenant(struct http_exchange *x, const char *request_id, const struct fn_version *version,
+                         const struct options *options)
 {
-    if (!http_request_header(http_exchange_request(x), "X-Amz-Tenant-Id"))
+    if (options->has_tenant == version->per_tenant)
         return true;
     reply_error(x, request_id, "InvalidParameterValueException",
-                "The invoked function is not enabled with tenancy configuration. Remove the tenant ID from "
-                "your request and try again.",
+                version->per_tenant
+                    ? "The invoked function is enabled with tenancy configuration. Add a valid tenant ID in "
+                      "your request and try again."
+                    : "The invoked function is not enabled with tenancy configuration. Remove the tenant ID "
+                      "from your request and try again.",
                 NULL);
     return false;
 }
@@ -331,6 +342,7 @@ static void start(struct door *door, struct http_exchange *x, const char *reques
         .invoked_arn = target->arn,
         .request_id = request_id,
         .client_context = options->client_context.data,
+        .tenant_id = options->has_tenant ? options->tenant_id.data : NULL,
         .event = event,
         .want_log_tail = strcmp(options->log_type, "Tail") == 0,
     };
@@ -344,6 +356,7 @@ static void start(struct door *door, struct http_exchange *x, const char *reques
     invoke->x = x;
     memcpy(invoke->request_id, request_id, UUID_BYTES);
     door_trace_id(request, invoke->trace_id);
+    door_trace_decide(invoke->trace_id, target->version);
     wanted.trace_id = invoke->trace_id;
     sched_invoke(door->config.sched, &wanted, on_done, invoke);
     (void)blob_unref(event);
@@ -363,6 +376,7 @@ static void handle(struct door *door, struct http_exchange *x, struct http_slice
     }
     copy_header(request, "X-Amz-Invocation-Type", "RequestResponse", options->type, sizeof options->type);
     copy_header(request, "X-Amz-Log-Type", "None", options->log_type, sizeof options->log_type);
+    options->has_tenant = tenant_read(request, TENANT_HEADER, &options->tenant_id);
     if (!resolve(door, x, request_id, name, &target))
         return;
     if (control_is_stale(door, target.reference.name)) {
@@ -377,7 +391,7 @@ static void handle(struct door *door, struct http_exchange *x, struct http_slice
         return;
     }
     if (!check_options(x, request_id, options) || !check_payload(x, request_id) ||
-        !check_tenant(x, request_id))
+        !check_tenant(x, request_id, target.version, options))
         return;
     wrong = read_client_context(request, &options->client_context);
     if (wrong) {
@@ -398,10 +412,12 @@ static void handle(struct door *door, struct http_exchange *x, struct http_slice
 
 void invoke_handle(struct door *door, struct http_exchange *x, struct http_slice name)
 {
-    struct options options = { .client_context = BUF_INIT(CONTEXT_MAX_BYTES + 4) };
+    struct options options = { .client_context = BUF_INIT(CONTEXT_MAX_BYTES + 4),
+                               .tenant_id = BUF_INIT(TENANT_READ_BYTES) };
     char request_id[UUID_BYTES];
 
     id_uuid(request_id);
     handle(door, x, name, request_id, &options);
     buf_done(&options.client_context);
+    buf_done(&options.tenant_id);
 }

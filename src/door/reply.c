@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "door/door_priv.h"
+#include "model/function.h"
 
 void reply_json(struct http_exchange *x, int status, const char *request_id, const char *json, size_t len)
 {
@@ -73,8 +74,16 @@ void door_trace_id(const struct http_request *request, char out[DOOR_TRACE_MAX_B
     }
     id_random(random, sizeof random);
     text_hex(random, sizeof random, hex);
-    (void)snprintf(out, DOOR_TRACE_MAX_BYTES, "Root=1-%08x-%.24s;Parent=%.16s;Sampled=0",
+    (void)snprintf(out, DOOR_TRACE_MAX_BYTES, "Root=1-%08x-%.24s;Parent=%.16s",
                    (unsigned)(clock_wall_ms() / 1000), hex, hex + 24);
+}
+
+void door_trace_decide(char trace_id[DOOR_TRACE_MAX_BYTES], const struct fn_version *version)
+{
+    size_t len = strlen(trace_id);
+
+    if (!strstr(trace_id, ";Sampled=") && len < DOOR_TRACE_MAX_BYTES - sizeof ";Sampled=0")
+        (void)snprintf(trace_id + len, DOOR_TRACE_MAX_BYTES - len, ";Sampled=%d", version->tracing_active);
 }
 
 int door_query(const struct http_request *request, const char *name, char *out, size_t size)

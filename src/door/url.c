@@ -175,6 +175,33 @@ static bool authorize(struct door *door, struct url_call *call, const struct fn_
     return false;
 }
 
+/* Fills ret_tenant for a function that serves tenants. False when it was answered. */
+static bool read_tenant(struct url_call *call, const struct fn_version *version, struct buf *ret_tenant)
+{
+    const char *header = call->picture->tenant_header ? call->picture->tenant_header : TENANT_HEADER;
+    char body[512];
+
+    if (!version->per_tenant)
+        return true;
+    if (!tenant_read(http_exchange_request(call->x), header, ret_tenant)) {
+        (void)snprintf(
+            body, sizeof body,
+            "{\"message\":\"This function serves each tenant apart: name the tenant in the request "
+            "header %s.\"}",
+            header);
+        reply_text(call, 400, "InvalidParameterValueException", body);
+        return false;
+    }
+    if (tenant_is_valid(ret_tenant))
+        return true;
+    (void)snprintf(body, sizeof body,
+                   "{\"message\":\"The request header %s names no tenant: a tenant ID is 1 to 256 letters, "
+                   "digits, blanks and . _ : / = + - @\"}",
+                   header);
+    reply_text(call, 400, "ValidationException", body);
+    return false;
+}
+
 static struct fn_version *version_of(const struct function *function, const struct fn_url *url)
 {
     const struct fn_alias *alias = url->qualifier ? function_alias(function, url->qualifier) : NULL;
@@ -227,6 +254,7 @@ static void dispatch(struct door *door, struct url_call *call, const struct fn_u
     struct door_auth auth;
     struct fn_version *version = version_of(call->picture, url);
     char arn[320];
+    AUTO_BUF struct buf tenant = BUF_INIT(TENANT_READ_BYTES);
     struct sched_request wanted = {
         .function = call->picture,
         .version = version,
@@ -247,10 +275,12 @@ static void dispatch(struct door *door, struct url_call *call, const struct fn_u
         call_free(call);
         return;
     }
-    if (!authorize(door, call, url, arn, &auth)) {
+    door_trace_decide(call->trace_id, version);
+    if (!authorize(door, call, url, arn, &auth) || !read_tenant(call, version, &tenant)) {
         call_free(call);
         return;
     }
+    wanted.tenant_id = tenant.data;
     wanted.event = build_event(door, call, url, path, url->auth == URL_AUTH_IAM ? &auth.principal : NULL);
     if (!wanted.event) {
         call_free(call);

@@ -107,6 +107,7 @@ static void function_free(struct function *function)
     free(function->name);
     free(function->arn);
     free(function->state_reason);
+    free(function->tenant_header);
     free(function);
 }
 

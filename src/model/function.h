@@ -40,6 +40,7 @@ struct fn_version {
     char *application_log_level, *system_log_level; /* "" unless JSON */
     char *log_group;
     bool tracing_active;
+    bool per_tenant;       /* an environment serves one tenant; the same in all versions of a function */
     bool snap_start;       /* published with SnapStart */
     bool clean;            /* an environment serves one invocation */
     bool snapshot_pending; /* State Pending: Invoke answers 409 until its template was tried */
@@ -83,6 +84,7 @@ struct function {
     bool failed;              /* State Failed */
     char *state_reason;       /* "" unless failed */
     int reserved_concurrency; /* -1: none */
+    char *tenant_header;      /* of URL requests: names the tenant; NULL: the usual one */
 
     struct fn_version *latest;
     struct fn_version **versions; /* published, ascending */

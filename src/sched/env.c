@@ -307,6 +307,7 @@ static struct report report_of(struct env *env)
         .status = invocation->status ? invocation->status : "failure",
         .error_type = invocation->error_type,
         .trace_id = invocation->trace_id,
+        .tenant_id = invocation->tenant_id,
     };
 }
 
@@ -491,6 +492,7 @@ static void deliver(struct env *env)
         .function_arn = invocation->invoked_arn,
         .trace_id = invocation->trace_id,
         .client_context = invocation->client_context,
+        .tenant_id = invocation->tenant_id,
         .body = invocation->event,
     };
 
@@ -553,6 +555,11 @@ static void start_unreachable(struct env *env)
     step(env, LIFE_ON_FAILED);
 }
 
+static bool is_ending(enum life_state state)
+{
+    return state == LIFE_STOPPING || state == LIFE_DEAD;
+}
+
 static void step(struct env *env, enum life_event event)
 {
     enum life_state before = env->state;
@@ -564,6 +571,8 @@ static void step(struct env *env, enum life_event event)
                  life_state_name(before));
         return;
     }
+    if (is_ending(env->state) && !is_ending(before))
+        tenants_count_end(env->pool);
     if (actions & LIFE_DO_STOP_TIMER)
         (void)uv_timer_stop(&env->timer);
     if (actions & LIFE_DO_THAW)

@@ -88,7 +88,9 @@ static void refresh_pools(struct sched *sched, const struct entry *entry)
         if (pool->current)
             continue;
         evict_idle(pool);
-        if (entry->picture && strcmp(pool->version->version, "$LATEST") == 0)
+        /* Unless it is another function by now, with tenants or without. */
+        if (entry->picture && strcmp(pool->version->version, "$LATEST") == 0 &&
+            entry->picture->latest->per_tenant == pool->version->per_tenant)
             sched_requeue(pool, entry->picture->latest);
     }
 }

@@ -43,6 +43,12 @@ static void json_text(struct buf *out, const char *name, const char *value, bool
     (void)buf_json_string(out, value, strlen(value));
 }
 
+static void json_tenant(const struct report *report, struct buf *out)
+{
+    if (*report->tenant_id)
+        json_text(out, "tenantId", report->tenant_id, false);
+}
+
 static const char *initialization_type(const struct fn_version *version)
 {
     return fn_version_has_template(version) ? "snap-start" : "on-demand";
@@ -220,8 +226,9 @@ void report_restored(const struct fn_version *version, const char *status, const
 void report_start(const struct report *report, struct buf *out)
 {
     if (!is_json(report->version)) {
-        (void)buf_printf(out, "START RequestId: %s Version: %s\n", report->request_id,
-                         report->version->version);
+        (void)buf_printf(out, "START RequestId: %s Version: %s%s%s\n", report->request_id,
+                         report->version->version, *report->tenant_id ? " TenantId: " : "",
+                         report->tenant_id);
         return;
     }
     if (!wanted(report->version, "INFO"))
@@ -229,6 +236,7 @@ void report_start(const struct report *report, struct buf *out)
     json_begin(out, report->wall_ms, "platform.start");
     json_text(out, "requestId", report->request_id, true);
     json_text(out, "version", report->version->version, false);
+    json_tenant(report, out);
     json_end(out);
 }
 
@@ -302,6 +310,8 @@ static void end_text(const struct report *report, struct buf *out)
     if (report->restore_us > 0)
         (void)buf_printf(out, "Restore Duration: %.2f ms\tBilled Restore Duration: %llu ms\t",
                          (double)report->restore_us / 1000, (unsigned long long)ceil_ms(report->restore_us));
+    if (*report->tenant_id)
+        (void)buf_printf(out, "TenantId: %s\t", report->tenant_id);
     if (strcmp(report->status, "timeout") == 0)
         (void)buf_puts(out, "Status: timeout");
     else if (strcmp(report->status, "failure") == 0)
@@ -321,6 +331,7 @@ static void end_json(const struct report *report, struct buf *out)
         json_text(out, "status", report->status, false);
         if (*report->error_type)
             json_text(out, "errorType", report->error_type, false);
+        json_tenant(report, out);
         (void)buf_printf(out, ",\"metrics\":{\"durationMs\":%.3f}", (double)report->duration_us / 1000);
         json_end(out);
     }
@@ -331,6 +342,7 @@ static void end_json(const struct report *report, struct buf *out)
     json_text(out, "status", report->status, false);
     if (*report->error_type)
         json_text(out, "errorType", report->error_type, false);
+    json_tenant(report, out);
     (void)buf_printf(out,
                      ",\"metrics\":{\"durationMs\":%.3f,\"billedDurationMs\":%llu,\"memorySizeMB\":%u,"
                      "\"maxMemoryUsedMB\":%u",

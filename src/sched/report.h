@@ -23,6 +23,7 @@ struct report {
     const char *status;     /* "success", "error", "failure" or "timeout" */
     const char *error_type; /* "" when none; only the text form's failing ones show it */
     const char *trace_id;
+    const char *tenant_id; /* "" when none */
 };
 
 enum { REPORT_STREAM_BYTES = 192 };

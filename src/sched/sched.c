@@ -4,6 +4,7 @@
 
 #include "sched/sched.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -28,24 +29,26 @@ enum {
 
 /* ---- pools ---- */
 
-static char *pool_key(const struct fn_version *version)
+/* *ret_tenant_id points into it. Only a tenant id may hold a slash. */
+static char *pool_key(const struct fn_version *version, const char *tenant_id, const char **ret_tenant_id)
 {
-    size_t size = strlen(version->config_id) + strlen(version->version) + 2;
+    size_t own = strlen(version->config_id) + strlen(version->version) + 1,
+           size = own + strlen(tenant_id) + 2;
     char *key = malloc(size);
 
-    if (key) {
-        struct buf text = BUF_INIT(size);
-
-        (void)buf_printf(&text, "%s/%s", version->config_id, version->version);
-        memcpy(key, text.data ? text.data : "", text.len + 1);
-        buf_done(&text);
-    }
+    if (!key)
+        return NULL;
+    (void)snprintf(key, size, "%s/%s%s%s", version->config_id, version->version, *tenant_id ? "/" : "",
+                   tenant_id);
+    *ret_tenant_id = *tenant_id ? key + own + 1 : key + own;
     return key;
 }
 
 static void on_grace(uv_timer_t *timer);
 
-static struct pool *pool_new(struct sched *sched, struct fn_version *version, char *key)
+/* key, and tenant_id in it: taken. */
+static struct pool *pool_new(struct sched *sched, struct fn_version *version, char *key,
+                             const char *tenant_id)
 {
     struct pool *pool = calloc(1, sizeof *pool);
 
@@ -54,6 +57,7 @@ static struct pool *pool_new(struct sched *sched, struct fn_version *version, ch
         return NULL;
     }
     pool->key = key;
+    pool->tenant_id = tenant_id;
     pool->sched = sched;
     pool->version = fn_version_ref(version);
     pool->current = true;
@@ -66,16 +70,17 @@ static struct pool *pool_new(struct sched *sched, struct fn_version *version, ch
     return pool;
 }
 
-static struct pool *pool_of(struct sched *sched, struct fn_version *version)
+static struct pool *pool_of(struct sched *sched, struct fn_version *version, const char *tenant_id)
 {
-    char *key = pool_key(version);
+    const char *own_tenant_id;
+    char *key = pool_key(version, tenant_id, &own_tenant_id);
     struct pool *pool = NULL;
 
     if (!key)
         return NULL;
     HASH_FIND_STR(sched->pools, key, pool);
     if (!pool)
-        return pool_new(sched, version, key);
+        return pool_new(sched, version, key, own_tenant_id);
     free(key);
     return pool;
 }
@@ -169,7 +174,8 @@ static struct invocation *invocation_new(const struct sched_request *request, st
                                          sched_done_fn done, void *ctx)
 {
     size_t size = text_size(request->request_id) + text_size(request->invoked_arn) +
-                  text_size(request->trace_id) + text_size(request->client_context);
+                  text_size(request->trace_id) + text_size(request->client_context) +
+                  text_size(request->tenant_id);
     struct invocation *invocation = calloc(1, sizeof *invocation + size);
     char *at;
 
@@ -180,6 +186,7 @@ static struct invocation *invocation_new(const struct sched_request *request, st
     invocation->invoked_arn = put_text(&at, request->invoked_arn);
     invocation->trace_id = put_text(&at, request->trace_id);
     invocation->client_context = put_text(&at, request->client_context);
+    invocation->tenant_id = put_text(&at, request->tenant_id);
     invocation->entry = entry;
     invocation->version = fn_version_ref(request->version);
     invocation->event = blob_ref(request->event);
@@ -209,12 +216,14 @@ static void start_one(struct pool *pool)
     pool->starting++;
     pool->envs++;
     pool->sched->starting++;
+    tenants_count_start(pool);
     if (!env_start(pool)) {
         struct failure failure;
 
         pool->starting--;
         pool->envs--;
         pool->sched->starting--;
+        tenants_count_end(pool);
         failure_plain(&failure, "Sandbox.Failure", NULL, "Out of memory");
         sched_start_failed(pool, &failure, WIRE_FAIL_SYSTEM);
     }
@@ -227,6 +236,18 @@ static struct invocation *dequeue(struct pool *pool)
     list_remove(&invocation->node);
     pool->queued--;
     return invocation;
+}
+
+/* No more environments of tenants: those stay in the queue for whom one is on its way or about to be free. */
+static void refuse_beyond_tenants(struct pool *pool)
+{
+    while (pool->queued > pool->starting + pool->responded) {
+        struct invocation *newest = list_entry(pool->queue.prev, struct invocation, node);
+
+        list_remove(&newest->node);
+        pool->queued--;
+        refuse(pool->sched, newest, "ConcurrentInvocationLimitExceeded", "Rate Exceeded.");
+    }
 }
 
 /* Those in the queue whom no environment, present or on its way, will serve. */
@@ -256,6 +277,11 @@ static void grow(struct pool *pool, bool count_responded)
     while (pool->queued > pool->starting + (count_responded ? pool->responded : 0)) {
         if (!sched->link || !sched->ready)
             return; /* sched_connect() and READY come back to it */
+        if (!tenants_admit(pool)) {
+            refuse_beyond_tenants(pool);
+            pool_free_if_unused(pool);
+            return;
+        }
         if (!memory_admit(pool)) {
             refuse_stranded(pool, "ConcurrentInvocationLimitExceeded", "No memory for another environment");
             pool_free_if_unused(pool);
@@ -276,17 +302,20 @@ static void refill(struct pool *pool)
     if (!is_clean(pool) || !pool->current || sched->stopping || !sched_ready(sched))
         return;
     list_each(at, &pool->idle) there++;
-    for (; there < wanted + pool->queued && memory_has_room(pool); there++)
+    for (; there < wanted + pool->queued && tenants_have_room(pool) && memory_has_room(pool); there++)
         start_one(pool);
 }
 
 void sched_template_ready(struct template *template)
 {
-    struct pool *pool = NULL;
+    size_t len = strlen(template->key);
+    struct pool *pool, *next;
 
-    HASH_FIND_STR(template->sched->pools, template->key, pool);
-    if (pool)
-        refill(pool);
+    HASH_ITER(hh, template->sched->pools, pool, next)
+    {
+        if (strncmp(pool->key, template->key, len) == 0 && (pool->key[len] == '\0' || pool->key[len] == '/'))
+            refill(pool);
+    }
 }
 
 static void note_peak(struct pool *pool)
@@ -426,7 +455,7 @@ static void enqueue(struct pool *pool, struct invocation *invocation)
 void sched_requeue(struct pool *pool, struct fn_version *version)
 {
     while (pool->queued > 0) {
-        struct pool *to = pool_of(pool->sched, version);
+        struct pool *to = pool_of(pool->sched, version, pool->tenant_id);
         struct invocation *invocation;
 
         if (!to)
@@ -463,7 +492,7 @@ void sched_invoke(struct sched *sched, const struct sched_request *request, sche
         sched->in_flight_unreserved++;
     entry->in_flight++;
     sched->in_flight++;
-    pool = reason || sched->stopping ? NULL : pool_of(sched, request->version);
+    pool = reason || sched->stopping ? NULL : pool_of(sched, request->version, invocation->tenant_id);
     if (!pool) {
         refuse(sched, invocation, reason, reason ? "Rate Exceeded." : "The server is stopping");
         return;
@@ -669,10 +698,16 @@ static void list_one(const struct env *env, struct buf *out)
 {
     uint64_t now = clock_us();
     const struct fn_version *version = env->pool->version;
+    const char *tenant_id = env->pool->tenant_id;
 
     (void)buf_printf(
         out, "{\"id\":\"%s\",\"function\":\"%s\",\"version\":\"%s\",\"runtime\":\"%s\",\"state\":\"%s\",",
         env->uuid, version->function_name, version->version, version->runtime, life_state_name(env->state));
+    if (*tenant_id) {
+        (void)buf_puts(out, "\"tenantId\":");
+        (void)buf_json_string(out, tenant_id, strlen(tenant_id));
+        (void)buf_putc(out, ',');
+    }
     (void)buf_printf(
         out, "\"ageMs\":%llu,\"idleMs\":%llu,\"requests\":%llu,\"memoryBytes\":%llu,\"start\":\"%s\"}",
         (unsigned long long)((now - env->created_us) / 1000),

@@ -80,6 +80,7 @@ struct sched_request {
     const char *request_id;
     const char *trace_id;
     const char *client_context; /* JSON text or NULL */
+    const char *tenant_id;      /* exactly when the version is per_tenant, else NULL */
     struct blob *event;         /* referenced */
     bool want_log_tail;         /* the answer waits for END and REPORT then */
 };

@@ -4,7 +4,7 @@
  * Shared inside sched/: the objects and who owns them.
  *
  *   sched ─▶ entry (a function by name) ─▶ picture
- *         ─▶ pool (one version's environments and queue) ─▶ env ─▶ invocation
+ *         ─▶ pool (environments and queue of one version, or of one tenant of it) ─▶ env ─▶ invocation
  *         ─▶ template (of one managed runtime; environments are cloned from it)
  *         ─▶ link (the socket to the launcher)
  *
@@ -66,9 +66,10 @@ struct url_entry {
 struct invocation {
     struct list node; /* in pool->queue */
     struct entry *entry;
-    struct fn_version *version;                                       /* counted */
-    struct blob *event;                                               /* counted */
-    const char *request_id, *invoked_arn, *trace_id, *client_context; /* in texts; "" when not given */
+    struct fn_version *version; /* counted */
+    struct blob *event;         /* counted */
+    /* In texts; "" when not given. */
+    const char *request_id, *invoked_arn, *trace_id, *client_context, *tenant_id;
     bool want_log_tail;
     bool answered;
     bool has_prelude; /* of the result */
@@ -85,7 +86,8 @@ struct invocation {
 };
 
 struct pool {
-    char *key; /* config_id and version */
+    char *key;             /* config_id, version and tenant */
+    const char *tenant_id; /* in key; "" unless the version is per_tenant */
     struct sched *sched;
     struct fn_version *version;                          /* counted */
     bool current;                                        /* its version is in the function's picture */
@@ -193,6 +195,7 @@ struct sched {
     unsigned in_flight; /* all of them */
     unsigned in_flight_unreserved, unreserved_limit;
     unsigned starting;
+    unsigned tenant_envs; /* that serve a tenant each, those left out that are ending */
     uint64_t memory_used_bytes, memory_read_us;
     int memory_usage_fd, memory_stat_fd;
     struct interpreter {
@@ -255,6 +258,16 @@ void env_log_end_line(struct env *env);   /* closes an unfinished line */
 void env_log_flush(struct env *env);
 struct buf *env_log_platform(struct env *env); /* to append platform lines to; env_log_written() afterwards */
 void env_log_written(struct env *env, size_t from);
+
+/* tenants.c */
+/** One more environment of this pool, as things are? The limit is on those of all tenants of all functions.
+ */
+bool tenants_have_room(const struct pool *pool);
+/** The same, and evicts the longest idle one of a tenant to make it. */
+bool tenants_admit(const struct pool *pool);
+/** An environment is about to start; one that was counted is ending. */
+void tenants_count_start(const struct pool *pool);
+void tenants_count_end(const struct pool *pool);
 
 /* templates.c: what one template does */
 void template_step_event(struct template *template, enum template_event event);

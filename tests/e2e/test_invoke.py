@@ -5,7 +5,7 @@ import json
 import re
 
 import pytest
-from harness import aws, rawhttp, wait
+from harness import aws, wait
 from harness.aws import ROLE, refused
 from harness.archives import pack
 
@@ -87,15 +87,6 @@ def test_client_context(python, node):
                 "Client context must be a valid Base64-encoded JSON object.", 400)
 
 
-def test_a_tenant_of_an_ordinary_function_is_refused(node):
-    path = f"/2015-03-31/functions/{node.name}/invocations"
-    server = node.server
-    _, headers = aws.signed("POST", server.endpoint + path, server.key, server.secret, b"{}", {"X-Amz-Tenant-Id": "blue"})
-    headers = {name: value for name, value in headers.items() if name.lower() not in ("host", "content-length")}
-    answer = rawhttp.request(server.port, "POST", path, f"127.0.0.1:{server.port}", headers, b"{}")
-    assert (answer.status, answer.get("x-amzn-errortype")) == (400, "InvalidParameterValueException")
-
-
 def test_context_is_complete(python, node):
     seen = python.invoke({"do": "context"}).json
     assert seen["function_name"] == python.name and seen["function_version"] == "$LATEST"
@@ -121,6 +112,21 @@ def test_trace_id_is_continued(node):
     finally:
         lam.meta.events.unregister("before-sign.lambda.Invoke", unique_id="trace")
     assert seen.startswith("Root=1-5759e988-bd862e3fe1be46a994272793") and "Sampled=1" in seen
+
+
+def test_active_tracing_samples_what_nobody_has_decided(deploy):
+    """Nothing but the caller's own decision keeps an active function from being traced; PassThrough decides nothing."""
+    source = {"index.mjs": "export const handler = async () => process.env._X_AMZN_TRACE_ID;"}
+    active, passing = (deploy(source, TracingConfig={"Mode": mode}) for mode in ("Active", "PassThrough"))
+    for function, sampled in ((active, 1), (passing, 0)):
+        result = function.invoke({}, tail=True)
+        assert result.json == result.headers["x-amzn-trace-id"]
+        assert re.fullmatch(rf"Root=1-[0-9a-f]{{8}}-[0-9a-f]{{24}};Parent=[0-9a-f]{{16}};Sampled={sampled}", result.json)
+        assert ("\tSampled: true\t" in result.log) == bool(sampled)
+    url, root = active.public_url(), "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8"
+    for given, expected in ((root, root + ";Sampled=1"), (root + ";Sampled=0", root + ";Sampled=0")):
+        answer = url.call("GET", "/", {"X-Amzn-Trace-Id": given})
+        assert (answer.get("x-amzn-trace-id"), answer.body.decode()) == (expected, expected)
 
 
 # Errors of functions

@@ -167,6 +167,19 @@ static const struct refusal refusals[] = {
       ONE
       "Value 'On' at 'tracingConfig.mode' failed to satisfy constraint: Member must satisfy enum value set: "
       "[Active, PassThrough]" },
+    { BASE ",\"TenancyConfig\":{\"TenantIsolationMode\":\"SHARED\"}", "ValidationException",
+      ONE "Value 'SHARED' at 'tenancyConfig.tenantIsolationMode' failed to satisfy constraint: Member must "
+          "satisfy enum value set: [PER_TENANT]" },
+    { BASE ",\"TenancyConfig\":{}", "ValidationException",
+      ONE "Value null at 'tenancyConfig.tenantIsolationMode' failed to satisfy constraint: Member must not "
+          "be null" },
+    { BASE ",\"TenancyConfig\":\"PER_TENANT\"", "SerializationException",
+      "Member TenancyConfig must be an object" },
+    { BASE ",\"Tags\":{\"irori:state\":\"dirty\"}", "InvalidParameterValueException",
+      "The tag irori:state cannot be 'dirty': its only value is clean." },
+    { BASE ",\"Tags\":{\"irori:stat\":\"clean\"}", "InvalidParameterValueException",
+      "Irori knows no tag irori:stat. Tags that begin with irori: are settings: irori:state and "
+      "irori:tenant-header." },
     { BASE ",\"Timeout\":\"3\"", "SerializationException", "Member Timeout must be an integer" },
     { BASE ",\"Timeout\":3.5", "SerializationException", "Member Timeout must be an integer" },
     { NAME "," ROLE ",\"Handler\":\"i.h\",\"Runtime\":\"nodejs16.x\"", "InvalidParameterValueException",

@@ -437,6 +437,12 @@ static void unsigned_hash_header(struct fixture *fixture)
         (struct sigv4_header)HEADER("x-amz-content-sha256", "UNSIGNED-PAYLOAD");
 }
 
+static void unsigned_tenant(struct fixture *fixture)
+{
+    fixture->headers[fixture->request.header_count++] =
+        (struct sigv4_header)HEADER("X-Amz-Tenant-Id", "blue");
+}
+
 static void bad_date(struct fixture *fixture)
 {
     fixture->headers[1].value = "20260231T120000Z";
@@ -498,6 +504,7 @@ static void test_what_is_wrong_is_named_as_aws_names_it(void **state)
                    "'Host' or ':authority' must be a 'SignedHeader'");
     expect_refusal(v, unsigned_hash_header, SIGV4_INVALID_SIGNATURE,
                    "'x-amz-content-sha256' must be a 'SignedHeader'");
+    expect_refusal(v, unsigned_tenant, SIGV4_INVALID_SIGNATURE, "'x-amz-tenant-id' must be a 'SignedHeader'");
     expect_refusal(v, late, SIGV4_INVALID_SIGNATURE,
                    "Signature expired: 20260115T120000Z is now earlier than 20260115T120001Z "
                    "(20260115T120501Z - 5 min.)");

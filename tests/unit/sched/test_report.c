@@ -40,6 +40,7 @@ static struct report report_for(const struct fn_version *version)
         .status = "success",
         .error_type = "",
         .trace_id = "",
+        .tenant_id = "",
     };
 }
 
@@ -86,6 +87,43 @@ static void test_text_lines_of_a_crash(void **state)
     report_end(&report, &out);
     assert_non_null(strstr(out.data, "exit status 1\nRuntime.ExitError\nEND "));
     assert_non_null(strstr(out.data, "\tStatus: error\tError Type: Runtime.ExitError\n"));
+}
+
+static void test_text_lines_of_a_tenant(void **state)
+{
+    (void)state;
+    AUTO_BUF struct buf out = BUF_INIT(4096);
+    struct report report = report_for(&text_version);
+
+    report.tenant_id = "blue team";
+    report.init_us = 98120;
+    report.status = "timeout";
+    report_start(&report, &out);
+    report_end(&report, &out);
+    assert_string_equal(
+        out.data, "START RequestId: id Version: $LATEST TenantId: blue team\nEND RequestId: id\n"
+                  "REPORT RequestId: id\tDuration: 1.84 ms\tBilled Duration: 100 ms\tMemory Size: 128 MB\t"
+                  "Max Memory Used: 33 MB\tInit Duration: 98.12 ms\tTenantId: blue team\tStatus: timeout\n");
+}
+
+static void test_json_records_of_a_tenant(void **state)
+{
+    (void)state;
+    AUTO_BUF struct buf out = BUF_INIT(4096);
+    struct report report = report_for(&json_version);
+
+    report.tenant_id = "blue";
+    report.status = "failure";
+    report.error_type = "Runtime.ExitError";
+    report_start(&report, &out);
+    report_end(&report, &out);
+    assert_non_null(strstr(out.data, "{\"requestId\":\"id\",\"version\":\"7\",\"tenantId\":\"blue\"}}\n"));
+    assert_non_null(strstr(
+        out.data, "\"type\":\"platform.runtimeDone\",\"record\":{\"requestId\":\"id\",\"status\":"
+                  "\"failure\",\"errorType\":\"Runtime.ExitError\",\"tenantId\":\"blue\",\"metrics\""));
+    assert_non_null(strstr(
+        out.data, "\"type\":\"platform.report\",\"record\":{\"requestId\":\"id\",\"status\":"
+                  "\"failure\",\"errorType\":\"Runtime.ExitError\",\"tenantId\":\"blue\",\"metrics\""));
 }
 
 static void expect_xray(const char *trace_id, const char *line)
@@ -234,6 +272,8 @@ int main(void)
         cmocka_unit_test(test_text_lines_of_a_cold_start),
         cmocka_unit_test(test_text_lines_of_a_timeout),
         cmocka_unit_test(test_text_lines_of_a_crash),
+        cmocka_unit_test(test_text_lines_of_a_tenant),
+        cmocka_unit_test(test_json_records_of_a_tenant),
         cmocka_unit_test(test_trace_line),
         cmocka_unit_test(test_stream_of_a_shared_group_names_the_function),
         cmocka_unit_test(test_init_lines),

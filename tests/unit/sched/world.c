@@ -130,6 +130,7 @@ void put_full(struct world *w, const char *name, const char *runtime, int reserv
     version->timeout_s = 1;
     version->tmp_mb = 512;
     version->clean = w->clean;
+    version->per_tenant = w->per_tenant;
     version->snap_start = version->snapshot_pending = w->snap_start;
     function->latest = version;
     sched_put_function(w->sched, function);
@@ -162,7 +163,7 @@ static void on_done(const struct sched_result *result, void *ctx)
     w->answers++;
 }
 
-void invoke_function(struct world *w, const char *name)
+static void invoke_as(struct world *w, const char *name, const char *tenant_id)
 {
     const struct function *function = sched_find_function(w->sched, name, strlen(name));
     struct blob *event = blob_new("{}", 2);
@@ -171,15 +172,26 @@ void invoke_function(struct world *w, const char *name)
                                      .invoked_arn = function->arn,
                                      .request_id = "request",
                                      .trace_id = "",
+                                     .tenant_id = tenant_id,
                                      .event = event };
 
     sched_invoke(w->sched, &request, on_done, w);
     (void)blob_unref(event);
 }
 
+void invoke_function(struct world *w, const char *name)
+{
+    invoke_as(w, name, NULL);
+}
+
 void invoke(struct world *w)
 {
     invoke_function(w, "fn");
+}
+
+void invoke_tenant(struct world *w, const char *tenant_id)
+{
+    invoke_as(w, "fn", tenant_id);
 }
 
 void expect_answer(const struct world *w, unsigned at, enum sched_outcome outcome, const char *text)

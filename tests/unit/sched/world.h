@@ -23,12 +23,12 @@ struct world {
     unsigned answers;
     enum sched_outcome outcomes[ANSWERS_MAX];
     char bodies[ANSWERS_MAX][128];
-    int runtime;            /* a connection to the Runtime API */
-    int output;             /* the runtime's stdout */
-    unsigned tries;         /* of versions whose snapshot is pending */
-    char tried[128];        /* the last one's failure */
-    bool clean, snap_start; /* the next pictures' versions */
-    int peak;               /* the environment's memory peak, as a file; -1: the launcher sends none */
+    int runtime;                        /* a connection to the Runtime API */
+    int output;                         /* the runtime's stdout */
+    unsigned tries;                     /* of versions whose snapshot is pending */
+    char tried[128];                    /* the last one's failure */
+    bool clean, snap_start, per_tenant; /* the next pictures' versions */
+    int peak; /* the environment's memory peak, as a file; -1: the launcher sends none */
 };
 
 /* Of the last START. */
@@ -50,6 +50,7 @@ void put_function(struct world *w, const char *name, int reserved, const char *c
 void put(struct world *w, int reserved, const char *config_id, bool deleted);
 void invoke_function(struct world *w, const char *name);
 void invoke(struct world *w);
+void invoke_tenant(struct world *w, const char *tenant_id);
 void expect_answer(const struct world *w, unsigned at, enum sched_outcome outcome, const char *text);
 int set_up(void **state);
 void on_stopped(void *ctx); /* of sched_stop(); ctx: the world */
