@@ -227,17 +227,16 @@ static int find_tail(struct reading *reading, size_t events)
 }
 
 /* A cursor of a caller may point anywhere: forward to the oldest event, back to it when it is behind the end
- * (the function was made anew), and to the next start of an event. */
+ * (the function was made anew), and to the next start of an event. It stays where nothing is: all that was
+ * listed may have been rotated away before it was looked at. */
 static int place_cursor(struct reading *reading, uint64_t cursor)
 {
     size_t i = 0;
     char before = '\n';
 
     reading->cursor = cursor;
-    if (reading->count == 0) {
-        reading->cursor = 0;
+    if (reading->count == 0)
         return 0;
-    }
     if (cursor < reading->segments[0].start || cursor > end_of(&reading->segments[reading->count - 1])) {
         reading->cursor = reading->segments[0].start;
         return 0;
