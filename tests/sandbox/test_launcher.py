@@ -205,7 +205,7 @@ def test_children_die_with_the_program(launcher, code):
     env.ask("e sleep 1000 >/dev/null 2>&1 & sleep 1000 >/dev/null 2>&1 &")
     env.send("x 0")
     expect_exit(launcher, env)
-    listing = subprocess.run(["pgrep", "-u", str(launcher.uid_base + 7)], capture_output=True, text=True, check=False).stdout
+    listing = subprocess.run(["pgrep", "-x", "-u", str(launcher.uid_base + 7), "sleep"], capture_output=True, text=True, check=False).stdout
     assert listing == ""
     env.kill()
 
@@ -304,7 +304,7 @@ def test_a_fork_bomb_ends_at_once(launcher, code):
     assert time.monotonic() - begun < 2
     bomb.kill()
     other.kill()
-    assert subprocess.run(["pgrep", "-u", str(launcher.uid_base + 7)], check=False, capture_output=True).stdout == b""
+    assert subprocess.run(["pgrep", "-x", "-u", str(launcher.uid_base + 7), "sleep"], check=False, capture_output=True).stdout == b""
 
 
 def test_frozen_environments_do_nothing_until_thawed_and_can_be_killed(launcher, code):
