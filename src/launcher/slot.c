@@ -605,8 +605,7 @@ struct slot *slot_free(struct slot *slot)
     if (slot->volume_mount >= 0)
         (void)close(slot->volume_mount);
     template_forget_clone(slot);
-    if (slot->env_id)
-        forget_environment(slot);
+    forget_environment(slot); /* a template's may have no number any more */
     if (slot->husk.pid > 0) {
         husk_kill(&slot->husk);
         (void)husk_reap(&slot->husk);
