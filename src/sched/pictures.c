@@ -88,6 +88,7 @@ static void refresh_pools(struct sched *sched, const struct entry *entry)
         if (pool->current)
             continue;
         evict_idle(pool);
+        reserved_evict_idle(pool);
         if (entry->picture && strcmp(pool->version->version, "$LATEST") == 0)
             sched_requeue(pool, entry->picture->latest);
     }
