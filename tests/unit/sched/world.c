@@ -156,13 +156,15 @@ static void on_done(const struct sched_result *result, void *ctx)
 
     assert_true(w->answers < ANSWERS_MAX);
     w->outcomes[w->answers] = result->outcome;
+    (void)snprintf(w->environment, sizeof w->environment, "%s",
+                   result->environment ? result->environment : "");
     (void)snprintf(w->bodies[w->answers], sizeof w->bodies[0], "%.*s",
                    result->outcome == SCHED_THROTTLED ? (int)strlen(result->reason) : (int)result->body_len,
                    result->outcome == SCHED_THROTTLED ? result->reason : result->body);
     w->answers++;
 }
 
-void invoke_function(struct world *w, const char *name)
+void invoke_in(struct world *w, const char *name, const char *environment)
 {
     const struct function *function = sched_find_function(w->sched, name, strlen(name));
     struct blob *event = blob_new("{}", 2);
@@ -171,10 +173,16 @@ void invoke_function(struct world *w, const char *name)
                                      .invoked_arn = function->arn,
                                      .request_id = "request",
                                      .trace_id = "",
-                                     .event = event };
+                                     .event = event,
+                                     .environment = environment };
 
     sched_invoke(w->sched, &request, on_done, w);
     (void)blob_unref(event);
+}
+
+void invoke_function(struct world *w, const char *name)
+{
+    invoke_in(w, name, NULL);
 }
 
 void invoke(struct world *w)
