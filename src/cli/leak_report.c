@@ -37,6 +37,7 @@ struct run {
     struct leak_values values;
     struct room fresh, other, used;
     cJSON *findings;
+    bool clean; /* it has clean state */
 };
 
 static void room_done(struct room *room)
@@ -335,23 +336,59 @@ static void compare_answers(struct run *run, const struct seen *seen)
     }
 }
 
-/* What has no path of its own to be found by. */
+static cJSON *add_note(struct run *run, const char *kind, const char *text)
+{
+    cJSON *note = cJSON_CreateObject();
+
+    (void)cJSON_AddStringToObject(note, "kind", kind);
+    (void)cJSON_AddStringToObject(note, "level", "note");
+    (void)cJSON_AddStringToObject(note, "text", text);
+    (void)cJSON_AddItemToArray(run->findings, note);
+    return note;
+}
+
 static void note_limits(struct run *run)
 {
     const cJSON *const inspections[] = { run->fresh.inspection, run->used.inspection };
     bool truncated = run->values.truncated;
-    cJSON *note;
 
     for (size_t i = 0; i < 2; i++)
         truncated = truncated || cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(inspections[i], "truncated"));
-    if (!truncated)
+    if (truncated)
+        (void)add_note(run, "limit", "there was more than could be looked at: some of it was left out");
+}
+
+/* Made-up events do not suit every function. */
+static void note_status(struct run *run)
+{
+    const char *status = json_text(run->fresh.leaves, "$.statusCode", "");
+    char text[200];
+
+    if (status[0] != '4' && status[0] != '5')
         return;
-    note = cJSON_CreateObject();
-    (void)cJSON_AddStringToObject(note, "kind", "limit");
-    (void)cJSON_AddStringToObject(note, "level", "note");
-    (void)cJSON_AddStringToObject(note, "text",
-                                  "there was more than could be looked at: some of it was left out");
-    (void)cJSON_AddItemToArray(run->findings, note);
+    (void)snprintf(text, sizeof text,
+                   "the function answered B with status %.3s: events that suit it (--event) tell more",
+                   status);
+    (void)add_note(run, "status", text);
+}
+
+/* Then no two requests meet in an environment, but for this report. */
+static void note_clean_state(struct run *run)
+{
+    AUTO_BUF struct buf path = BUF_INIT(2048);
+    struct request request = { .method = "GET" };
+    AUTO_JSON *json = NULL;
+    struct err err = { 0 };
+
+    request.path = client_path(&path, "/2015-03-31/functions/", run->options->name, "");
+    if (!request.path || client_call(run->cli, &request, &json, &err) < 0 ||
+        strcmp(json_text(cJSON_GetObjectItemCaseSensitive(json, "Tags"), "irori:state", ""), "clean") != 0)
+        return;
+    run->clean = true;
+    (void)add_note(
+        run, "clean-state",
+        "the function has clean state: each request has an environment of its own, and nothing of this "
+        "reaches another caller");
 }
 
 /* Sockets that the function had open when its template was made. */
@@ -368,7 +405,6 @@ static void note_template(struct run *run)
     {
         double sockets = json_number(template, "sockets", 0);
         char text[200];
-        cJSON *note;
 
         if (sockets < 1 || strcmp(json_text(template, "function", ""), run->options->name) != 0 ||
             strcmp(json_text(template, "version", ""), run->version ? run->version : "") != 0)
@@ -376,12 +412,7 @@ static void note_template(struct run *run)
         (void)snprintf(text, sizeof text,
                        "%.0f socket%s open when the template was made: each clone must connect anew", sockets,
                        sockets > 1 ? "s were" : " was");
-        note = cJSON_CreateObject();
-        (void)cJSON_AddStringToObject(note, "kind", "template-sockets");
-        (void)cJSON_AddStringToObject(note, "level", "note");
-        (void)cJSON_AddNumberToObject(note, "sockets", sockets);
-        (void)cJSON_AddStringToObject(note, "text", text);
-        (void)cJSON_AddItemToArray(run->findings, note);
+        (void)cJSON_AddNumberToObject(add_note(run, "template-sockets", text), "sockets", sockets);
     }
 }
 
@@ -400,10 +431,12 @@ static int investigate(struct run *run, struct err *err)
     if (result == 0) {
         compare_answers(run, &seen);
         leak_in_files(&run->values, run->used.inspection, run->findings);
-        leak_left(run->fresh.inspection, seen.after_a, seen.after_b, run->findings);
+        leak_left(&run->values, run->fresh.inspection, seen.after_a, seen.after_b, run->findings);
         leak_growth(seen.after_b, seen.after_more, run->used.inspection, MORE, run->findings);
         leak_shared_random(run->fresh.leaves, run->other.leaves, run->event_b, run->findings);
         note_template(run);
+        note_clean_state(run);
+        note_status(run);
         note_limits(run);
     }
     leave(run, &run->fresh);
@@ -465,7 +498,7 @@ static void print_report(const struct run *run)
         (void)printf(
             "One caller sees what another has sent. Keep nothing of a request outside the handler, or "
             "deploy with --clean-state.\n");
-    else
+    else if (!leak)
         (void)printf("No value of A reached B's answer or log%s.\n",
                      left ? "; what is left behind does not hurt by itself"
                           : ", and nothing was left behind");

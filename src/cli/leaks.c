@@ -708,7 +708,8 @@ static bool has_file(const cJSON *inspection, const char *path)
 }
 
 /* Names may vary by themselves, so what counts is whether there are more new ones than the fresh one has. */
-static void left_files(const cJSON *fresh, const cJSON *after_a, const cJSON *used, cJSON *findings)
+static void left_files(const struct leak_values *values, const cJSON *fresh, const cJSON *after_a,
+                       const cJSON *used, cJSON *findings)
 {
     int excess = 0, listed = 0;
     const cJSON *file;
@@ -718,15 +719,17 @@ static void left_files(const cJSON *fresh, const cJSON *after_a, const cJSON *us
     cJSON_ArrayForEach(file, list_of(used, "files"))
     {
         const char *path = json_text(file, "path", "");
+        AUTO_BUF struct buf shown = BUF_INIT(8192);
         cJSON *finding;
 
         if (listed >= excess || listed == LISTED_MAX || has_file(fresh, path) || !has_file(after_a, path))
             continue;
         listed++;
         finding = add(findings, "file", "left");
-        (void)cJSON_AddStringToObject(finding, "path", path);
+        excerpt(values, path, &shown);
+        (void)cJSON_AddStringToObject(finding, "path", text_of(&shown));
         (void)cJSON_AddNumberToObject(finding, "bytes", json_number(file, "bytes", 0));
-        say(finding, "A left the file /tmp/%s (%.0f bytes)", path, json_number(file, "bytes", 0));
+        say(finding, "A left the file /tmp/%s (%.0f bytes)", text_of(&shown), json_number(file, "bytes", 0));
     }
 }
 
@@ -783,7 +786,8 @@ static void count_descriptor(const cJSON *descriptor, void *ctx)
         cJSON_SetNumberHelper(count, count->valuedouble + tally->sign);
 }
 
-static void left_descriptors(const cJSON *fresh, const cJSON *used, cJSON *findings)
+static void left_descriptors(const struct leak_values *values, const cJSON *fresh, const cJSON *used,
+                             cJSON *findings)
 {
     struct tally tally = { cJSON_CreateObject(), 1 };
     double files = 0;
@@ -798,15 +802,17 @@ static void left_descriptors(const cJSON *fresh, const cJSON *used, cJSON *findi
     {
         bool file = count->string[0] == '/';
         double more = file && files < count->valuedouble ? files : count->valuedouble;
+        AUTO_BUF struct buf shown = BUF_INIT(8192);
         cJSON *finding;
 
         if (more < 1)
             continue;
         files -= file ? more : 0;
         finding = add(findings, "descriptor", "left");
-        (void)cJSON_AddStringToObject(finding, "what", count->string);
+        excerpt(values, count->string, &shown);
+        (void)cJSON_AddStringToObject(finding, "what", text_of(&shown));
         (void)cJSON_AddNumberToObject(finding, "count", more);
-        say(finding, "A left %.0f open descriptor%s: %s", more, more > 1 ? "s" : "", count->string);
+        say(finding, "A left %.0f open descriptor%s: %s", more, more > 1 ? "s" : "", text_of(&shown));
     }
     cJSON_Delete(tally.counts);
 }
@@ -846,7 +852,8 @@ static int processes_named(const cJSON *inspection, const char *name)
     return count;
 }
 
-static void left_processes(const cJSON *fresh, const cJSON *used, cJSON *findings)
+static void left_processes(const struct leak_values *values, const cJSON *fresh, const cJSON *used,
+                           cJSON *findings)
 {
     AUTO_JSON *told = cJSON_CreateObject();
     const cJSON *process;
@@ -855,23 +862,26 @@ static void left_processes(const cJSON *fresh, const cJSON *used, cJSON *finding
     {
         const char *name = json_text(process, "name", "");
         int more = processes_named(used, name) - processes_named(fresh, name);
+        AUTO_BUF struct buf shown = BUF_INIT(8192);
         cJSON *finding;
 
         if (more < 1 || cJSON_GetObjectItemCaseSensitive(told, name))
             continue;
         (void)cJSON_AddTrueToObject(told, name);
         finding = add(findings, "process", "left");
-        (void)cJSON_AddStringToObject(finding, "name", name);
+        excerpt(values, name, &shown);
+        (void)cJSON_AddStringToObject(finding, "name", text_of(&shown));
         (void)cJSON_AddNumberToObject(finding, "count", more);
-        say(finding, "A left %d process%s: %s", more, more > 1 ? "es" : "", name);
+        say(finding, "A left %d process%s: %s", more, more > 1 ? "es" : "", text_of(&shown));
     }
 }
 
-void leak_left(const cJSON *fresh, const cJSON *after_a, const cJSON *used, cJSON *findings)
+void leak_left(const struct leak_values *values, const cJSON *fresh, const cJSON *after_a, const cJSON *used,
+               cJSON *findings)
 {
-    left_files(fresh, after_a, used, findings);
-    left_descriptors(fresh, used, findings);
-    left_processes(fresh, used, findings);
+    left_files(values, fresh, after_a, used, findings);
+    left_descriptors(values, fresh, used, findings);
+    left_processes(values, fresh, used, findings);
     each_descriptor(used, note_connection, findings);
 }
 

@@ -66,7 +66,8 @@ void leak_differences(const struct leak_values *values, const cJSON *fresh, cons
 /** Values of two fresh environments that look random and are the same, and do not come from the event. */
 void leak_shared_random(const cJSON *fresh, const cJSON *other, const cJSON *event, cJSON *findings);
 /** Files, descriptors and processes that the used environment has more of. after_a: as it was before B. */
-void leak_left(const cJSON *fresh, const cJSON *after_a, const cJSON *used, cJSON *findings);
+void leak_left(const struct leak_values *values, const cJSON *fresh, const cJSON *after_a, const cJSON *used,
+               cJSON *findings);
 /** What grows with each of B's: three inspections, with that many requests from one to the next. */
 void leak_growth(const cJSON *first, const cJSON *second, const cJSON *third, unsigned requests,
                  cJSON *findings);

@@ -303,7 +303,7 @@ static void left(struct stage *stage, const char *fresh, const char *after_a, co
     AUTO_JSON *first = cJSON_Parse(fresh), *second = cJSON_Parse(after_a), *third = cJSON_Parse(used);
 
     assert_true(first && second && third);
-    leak_left(first, second, third, stage->findings);
+    leak_left(&stage->values, first, second, third, stage->findings);
 }
 
 static void test_nothing_left(void **state)
@@ -336,6 +336,19 @@ static void test_things_left(void **state)
     expect(stage, 3, "name", "sleep");
     for (int i = 0; i < 4; i++)
         expect(stage, i, "level", "left");
+}
+
+static void test_names_are_masked(void **state)
+{
+    struct stage *stage = *state;
+    static const char none[] = SEEN(PROCESS("node", ""), "");
+    static const char used[] =
+        SEEN(PROCESS("node", FD("file", "/tmp/alice-secret")) "," PROCESS("alice-secret", ""),
+             FILE_("alice-secret"));
+
+    left(stage, none, used, used);
+    expect_count(stage, 3);
+    expect(stage, 0, "path", "ali***t");
 }
 
 static void test_a_connection_is_a_note(void **state)
@@ -430,6 +443,7 @@ int main(void)
         TEST(test_shared_random_values),
         TEST(test_nothing_left),
         TEST(test_things_left),
+        TEST(test_names_are_masked),
         TEST(test_a_connection_is_a_note),
         TEST(test_growth),
         TEST(test_made_up_events),
