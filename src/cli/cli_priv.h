@@ -60,6 +60,9 @@ void cli_note(const struct cli *cli, const char *format, ...) __attribute__((for
  * shown as '?', and a carriage return begins a line. */
 void cli_print_safe(const struct cli *cli, FILE *out, const char *text, size_t len);
 
+/** Appends a file's contents, - is standard input; as far as out may grow. */
+int cli_read_file(const char *path, struct buf *out, struct err *err);
+
 /** Prints JSON and a newline on standard output. Returns EXIT_OK, or EXIT_FAILED when it could not. */
 int cli_print_json(const cJSON *json);
 

@@ -203,6 +203,7 @@ static size_t on_header(char *data, size_t size, size_t count, void *ctx)
     keep_header(data, len, "X-Amz-Function-Error", response->function_error, sizeof response->function_error);
     keep_header(data, len, "X-Amz-Executed-Version", response->executed_version,
                 sizeof response->executed_version);
+    keep_header(data, len, "X-Irori-Environment", response->environment, sizeof response->environment);
     keep_header(data, len, "X-Amz-Log-Result", log, sizeof log);
     if (log[0] != '\0')
         (void)buf_puts(&response->log_result, log);

@@ -31,7 +31,7 @@ struct request {
 struct response {
     int status;
     struct buf body;
-    char error_type[65], function_error[65], executed_version[65];
+    char error_type[65], function_error[65], executed_version[65], environment[40];
     struct buf log_result; /* base64 */
 };
 void response_done(struct response *response);

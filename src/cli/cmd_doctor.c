@@ -14,6 +14,7 @@
 #include "cli/cli_priv.h"
 #include "cli/client.h"
 #include "cli/functions.h"
+#include "cli/leak_report.h"
 #include "cli/runtime_ids.h"
 
 enum verdict { GOOD, WARNING, BAD };
@@ -231,15 +232,11 @@ static void check_programs(struct doctor *doctor)
                "sudo modprobe loop");
 }
 
-static int run(struct cli *cli, int argc, char **argv)
+static int check_machine(struct cli *cli)
 {
     AUTO_JSON *json = cJSON_CreateObject();
     struct doctor doctor = { .cli = cli, .checks = cJSON_AddArrayToObject(json, "checks") };
-    struct words words;
-    int status = cli_begin(cli, &(struct cli_use){ &cmd_doctor, NULL, 0, 0, 0 }, argc, argv, &words);
 
-    if (status >= 0)
-        return status;
     check_kernel(&doctor);
     check_cgroups(&doctor);
     check_features(&doctor);
@@ -254,10 +251,42 @@ static int run(struct cli *cli, int argc, char **argv)
     return doctor.bad ? EXIT_FAILED : EXIT_OK;
 }
 
+static int run(struct cli *cli, int argc, char **argv)
+{
+    struct option_list events = { 0 };
+    struct leak_options leak = { .events = &events };
+    const struct option options[] = {
+        { "event", 0, OPTION_LIST, &events, "FILE", "event A, then B: JSON files (else made-up requests)" },
+        { "qualifier", 'q', OPTION_TEXT, &leak.qualifier, "NAME", "a version or alias" },
+        { "yes", 'y', OPTION_FLAG, &leak.yes, NULL, "do not ask" },
+    };
+    struct words words;
+    int status =
+        cli_begin(cli, &(struct cli_use){ &cmd_doctor, options, sizeof options / sizeof options[0], 0, 1 },
+                  argc, argv, &words);
+
+    if (status >= 0)
+        return status;
+    if (words.count == 0 && (events.count > 0 || leak.qualifier))
+        return cli_misuse(cli, &cmd_doctor, "which function? Its name is missing");
+    if (events.count != 0 && events.count != 2)
+        return cli_misuse(cli, &cmd_doctor, "give --event twice: for A and for B");
+    if (words.count == 0)
+        return check_machine(cli);
+    leak.name = words.list[0];
+    return leak_report(cli, &leak);
+}
+
 const struct cli_command cmd_doctor = {
     .name = "doctor",
-    .usage = "irori doctor",
-    .summary = "check server, credentials, runtimes and kernel, and say what to do",
-    .details = "The exit status is 1 when something keeps Irori from working.",
+    .usage = "irori doctor [NAME [--event A.json --event B.json] [--qualifier NAME] [--yes]]",
+    .summary =
+        "check server, credentials, runtimes and kernel; with NAME, what requests leave for each other",
+    .details =
+        "Without NAME the exit status is 1 when something keeps Irori from working.\n\n"
+        "With the name of a function it really calls it, some ten times: event A and then B in one\n"
+        "environment, B alone in fresh ones; and tells what A left for B: values in its answer, log or\n"
+        "/tmp, files, descriptors, processes, memory. The exit status is 1 when a value of A reached B's\n"
+        "answer or log, 0 when not, 2 when it could not be told.",
     .run = run,
 };

@@ -1,9 +1,6 @@
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/text.h"
 #include "cli/cli_priv.h"
@@ -22,33 +19,15 @@ struct invoke {
     bool tail;
 };
 
-static int read_file(const char *path, struct buf *out, struct err *err)
-{
-    bool standard = strcmp(path, "-") == 0;
-    AUTO_FD int opened = standard ? -1 : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    int fd = standard ? STDIN_FILENO : opened;
-    char chunk[16 * 1024];
-    ssize_t got = 0;
-
-    if (fd < 0)
-        return err_set(err, ERR_NOT_FOUND, errno, "open %.250s", path);
-    while ((got = read(fd, chunk, sizeof chunk)) > 0 || (got < 0 && errno == EINTR)) {
-        if (got > 0 && buf_append(out, chunk, (size_t)got) < 0)
-            return err_set(err, ERR_LIMIT, 0, "the payload is larger than %d MB",
-                           MAX_PAYLOAD_BYTES / 1024 / 1024);
-    }
-    return got < 0 ? err_set(err, ERR_SYSTEM, errno, "read %.250s", path) : 0;
-}
-
 /* JSON, @file, or - for standard input. */
 static int read_payload(const char *payload, struct buf *out, struct err *err)
 {
     if (!payload)
         return 0;
     if (strcmp(payload, "-") == 0)
-        return read_file("-", out, err);
+        return cli_read_file("-", out, err);
     if (payload[0] == '@')
-        return read_file(payload + 1, out, err);
+        return cli_read_file(payload + 1, out, err);
     return buf_puts(out, payload) < 0 ? err_set(err, ERR_LIMIT, 0, "the payload is too large") : 0;
 }
 

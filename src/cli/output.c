@@ -1,7 +1,10 @@
+#include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cli_priv.h"
 
@@ -106,4 +109,21 @@ double json_number(const cJSON *json, const char *name, double fallback)
     const cJSON *member = cJSON_GetObjectItemCaseSensitive(json, name);
 
     return cJSON_IsNumber(member) ? member->valuedouble : fallback;
+}
+
+int cli_read_file(const char *path, struct buf *out, struct err *err)
+{
+    bool standard = strcmp(path, "-") == 0;
+    AUTO_FD int opened = standard ? -1 : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    int fd = standard ? STDIN_FILENO : opened;
+    char chunk[16 * 1024];
+    ssize_t got = 0;
+
+    if (fd < 0)
+        return err_set(err, ERR_NOT_FOUND, errno, "open %.250s", path);
+    while ((got = read(fd, chunk, sizeof chunk)) > 0 || (got < 0 && errno == EINTR)) {
+        if (got > 0 && buf_append(out, chunk, (size_t)got) < 0)
+            return err_set(err, ERR_LIMIT, 0, "%.200s is larger than %zu MB", path, out->max >> 20);
+    }
+    return got < 0 ? err_set(err, ERR_SYSTEM, errno, "read %.250s", path) : 0;
 }

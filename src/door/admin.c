@@ -1,5 +1,5 @@
-/* Irori's own paths, for its command line: /_irori/environments, /_irori/templates,
- * /_irori/runtimes, /_irori/functions/{name}/logs. */
+/* Irori's own paths, for its command line: /_irori/environments (and what lies below, reserved.c),
+ * /_irori/templates, /_irori/runtimes, /_irori/functions/{name}/logs. */
 
 #include <stdlib.h>
 #include <string.h>
@@ -29,10 +29,13 @@ static bool is_logs(struct http_slice path, struct http_slice *ret_name)
 bool admin_is_route(const struct http_request *request)
 {
     struct http_slice name;
+    char uuid[UUID_BYTES];
+    bool inspect;
 
     return http_slice_equal(request->path, "/_irori/environments") ||
            http_slice_equal(request->path, "/_irori/templates") ||
-           http_slice_equal(request->path, "/_irori/runtimes") || is_logs(request->path, &name);
+           http_slice_equal(request->path, "/_irori/runtimes") || is_logs(request->path, &name) ||
+           reserved_is_route(request, uuid, &inspect);
 }
 
 static uint64_t number_query(const struct http_request *request, const char *name, uint64_t standard,
@@ -133,7 +136,8 @@ void admin_handle(struct door *door, struct http_exchange *x)
     const struct http_request *request = http_exchange_request(x);
     struct door_auth auth;
     struct http_slice name;
-    char request_id[UUID_BYTES];
+    char request_id[UUID_BYTES], uuid[UUID_BYTES];
+    bool inspect;
     const char *machine = door->machine ? door->machine : "{\"runtimes\":[]}";
 
     id_uuid(request_id);
@@ -145,7 +149,9 @@ void admin_handle(struct door *door, struct http_exchange *x)
         reply_denied(x, request_id, &auth.principal, "irori:Inspect", "*");
         return;
     }
-    if (!http_slice_equal(request->method, "GET"))
+    if (reserved_is_route(request, uuid, &inspect))
+        reserved_handle(door, x, request_id, &auth.principal, uuid, inspect);
+    else if (!http_slice_equal(request->method, "GET"))
         reply_error(x, request_id, "UnknownOperationException", "This path answers GET only", NULL);
     else if (is_logs(request->path, &name))
         reply_logs(door, x, request_id, name);

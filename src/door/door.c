@@ -13,6 +13,7 @@
 
 enum {
     BACKLOG = 4096,
+    ADMIN_MAX_BYTES = 256 * 1024,
     COLLECT_MS = 1000,
     UNSIGNED_MAX_BYTES = 64 * 1024, /* an API request without a signature will be refused anyway */
     BODIES_MAX_BYTES = 512 << 20,   /* of all requests at once, where the machine is large enough */
@@ -48,6 +49,8 @@ static size_t body_limit(struct http_exchange *x, void *ctx)
         return DOOR_PAYLOAD_MAX_BYTES;
     if ((request->chunked || request->length > UNSIGNED_MAX_BYTES) && head_refused(door, x, &auth))
         return UNSIGNED_MAX_BYTES;
+    if (admin_is_route(request))
+        return ADMIN_MAX_BYTES;
     if (invoke_is_route(request, &first))
         return DOOR_PAYLOAD_MAX_BYTES;
     return api_body_limit(request->method.at, request->method.len, request->path.at, request->path.len);

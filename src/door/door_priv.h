@@ -99,5 +99,13 @@ void control_collect(struct door *door);
 bool admin_is_route(const struct http_request *request);
 void admin_handle(struct door *door, struct http_exchange *x);
 
+/* reserved.c */
+/** /_irori/environments/{uuid}, with /inspect behind it or without. */
+bool reserved_is_route(const struct http_request *request, char ret_uuid[UUID_BYTES], bool *ret_inspect);
+/** Whether it may have environments of its own: the account's keys only. */
+bool reserved_allowed(const struct principal *principal);
+void reserved_handle(struct door *door, struct http_exchange *x, const char *request_id,
+                     const struct principal *principal, const char *uuid, bool inspect);
+
 /* door.c */
 void door_job_done(struct door *door);

@@ -50,6 +50,8 @@ static void reply_result(struct invoke *invoke, const struct sched_result *resul
         "X-Amzn-Trace-Id: %s\r\n%s",
         result->executed_version, invoke->request_id, invoke->trace_id,
         result->outcome == SCHED_FUNCTION_ERROR ? "X-Amz-Function-Error: Unhandled\r\n" : "");
+    if (result->environment)
+        (void)buf_printf(&headers, "X-Irori-Environment: %s\r\n", result->environment);
     if (result->log_tail) {
         (void)buf_puts(&headers, "X-Amz-Log-Result: ");
         (void)text_base64_encode(result->log_tail, result->log_tail_len, &headers);
@@ -72,6 +74,9 @@ static void on_done(const struct sched_result *result, void *ctx)
         reply_error(invoke->x, invoke->request_id, "TooManyRequestsException", "Rate Exceeded.",
                     result->reason);
         break;
+    case SCHED_NO_ENVIRONMENT:
+        reply_error(invoke->x, invoke->request_id, "ResourceConflictException", result->body, NULL);
+        break;
     case SCHED_UNAVAILABLE:
         (void)snprintf(message, sizeof message, "An error occurred and the request cannot be processed. %.*s",
                        (int)(result->body_len < 400 ? result->body_len : 400), result->body);
@@ -85,6 +90,7 @@ static void on_done(const struct sched_result *result, void *ctx)
 struct options {
     char type[32];
     char log_type[16];
+    char environment[UUID_BYTES]; /* "" when any will do */
     struct buf client_context, tenant_id;
     bool has_tenant;
 };
@@ -172,6 +178,22 @@ static bool check_options(struct http_exchange *x, const char *request_id, const
         return false;
     }
     return true;
+}
+
+/* An environment of one's own is not for those who were only let in. */
+static bool check_environment(struct http_exchange *x, const char *request_id,
+                              const struct principal *principal, const struct options *options)
+{
+    if (*options->environment && !reserved_allowed(principal)) {
+        reply_denied(x, request_id, principal, "irori:ReserveEnvironment", "*");
+        return false;
+    }
+    if (!*options->environment || strcmp(options->environment, "new") == 0 ||
+        strlen(options->environment) == UUID_BYTES - 1)
+        return true;
+    reply_error(x, request_id, "InvalidParameterValueException",
+                "X-Irori-Environment must be new or the id of a reserved environment.", NULL);
+    return false;
 }
 
 static bool check_payload(struct http_exchange *x, const char *request_id)
@@ -345,6 +367,7 @@ static void start(struct door *door, struct http_exchange *x, const char *reques
         .tenant_id = options->has_tenant ? options->tenant_id.data : NULL,
         .event = event,
         .want_log_tail = strcmp(options->log_type, "Tail") == 0,
+        .environment = *options->environment ? options->environment : NULL,
     };
 
     if (!invoke || !event) {
@@ -377,6 +400,7 @@ static void handle(struct door *door, struct http_exchange *x, struct http_slice
     copy_header(request, "X-Amz-Invocation-Type", "RequestResponse", options->type, sizeof options->type);
     copy_header(request, "X-Amz-Log-Type", "None", options->log_type, sizeof options->log_type);
     options->has_tenant = tenant_read(request, TENANT_HEADER, &options->tenant_id);
+    copy_header(request, "X-Irori-Environment", "", options->environment, sizeof options->environment);
     if (!resolve(door, x, request_id, name, &target))
         return;
     if (control_is_stale(door, target.reference.name)) {
@@ -390,7 +414,8 @@ static void handle(struct door *door, struct http_exchange *x, struct http_slice
         reply_not_found(door, x, request_id, &target);
         return;
     }
-    if (!check_options(x, request_id, options) || !check_payload(x, request_id) ||
+    if (!check_options(x, request_id, options) ||
+        !check_environment(x, request_id, &auth.principal, options) || !check_payload(x, request_id) ||
         !check_tenant(x, request_id, target.version, options))
         return;
     wrong = read_client_context(request, &options->client_context);

@@ -125,6 +125,7 @@ static void on_done(const struct sched_result *result, void *ctx)
                        result->reason);
         reply_text(call, 429, "TooManyRequestsException", body);
         break;
+    case SCHED_NO_ENVIRONMENT:
     case SCHED_UNAVAILABLE:
         reply_text(call, 503, "ServiceException", "{\"message\":\"Service Unavailable\"}");
         break;

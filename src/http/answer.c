@@ -271,7 +271,7 @@ void answer_send_held(struct conn *conn)
 void answer_flush(struct conn *conn)
 {
     struct iovec parts[2] = {
-        { conn->out.data + conn->out_at, conn->out.len - conn->out_at },
+        { conn->out.data ? conn->out.data + conn->out_at : NULL, conn->out.len - conn->out_at },
         { (char *)(uintptr_t)conn->body, conn->body_len },
     };
     size_t first = parts[0].iov_len, rest = first + parts[1].iov_len;

@@ -341,6 +341,7 @@ static struct launcher *make(const struct launcher_config *config, struct err *e
     list_init(&launcher->deferred);
     list_init(&launcher->templates);
     list_init(&launcher->dead_cgroups);
+    list_init(&launcher->inspectors);
     list_init(&launcher->out);
     for (size_t i = 0; i < ENV_BUCKETS; i++)
         list_init(&launcher->environments[i]);

@@ -107,6 +107,7 @@ struct launcher {
     struct list environments[ENV_BUCKETS];
     struct list deferred; /* STARTs for which all slots are still being cleaned */
     struct list templates;
+    struct list inspectors;   /* inspect.c */
     struct list dead_cgroups; /* to be removed when their last process has left */
 
     struct volume_size sizes[MAX_VOLUME_SIZES];
@@ -137,6 +138,11 @@ void requests_read(struct launcher *launcher);
 /** Takes up STARTs that waited for a slot. */
 void requests_resume(struct launcher *launcher);
 void requests_done(struct launcher *launcher);
+
+/* inspect.c */
+/** Answers INSPECT, later. */
+void inspect_begin(struct launcher *launcher, const struct wire_message *message);
+void inspect_done(struct launcher *launcher);
 
 /* volumes.c */
 void volumes_init(struct launcher *launcher);

@@ -231,6 +231,9 @@ static void on_message(struct launcher *launcher, const struct wire_message *mes
         if (slot)
             template_begin(slot);
         break;
+    case WIRE_INSPECT:
+        inspect_begin(launcher, message);
+        break;
     case WIRE_STOP:
         slot = slot_find(launcher, message->env_id);
         if (slot)

@@ -323,6 +323,7 @@ static void end_watchman(struct launcher *launcher)
 void setup_close(struct launcher *launcher)
 {
     requests_done(launcher);
+    inspect_done(launcher);
     outbox_done(launcher);
     end_environments(launcher);
     slot_bury_cgroups(launcher);

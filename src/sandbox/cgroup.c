@@ -253,6 +253,13 @@ int cgroups_memory_stat_fd(const struct cgroups *groups)
     return open_file(&place, 0, groups->ops->stat_file, O_RDONLY);
 }
 
+int cgroup_procs_fd(const struct cgroup *group)
+{
+    const struct cgroup_place place = place_of(group);
+
+    return open_file(&place, 0, "cgroup.procs", O_RDONLY);
+}
+
 /* Returns whether any process was there. */
 static bool kill_processes(const struct cgroup_place *place, size_t which)
 {

@@ -64,6 +64,8 @@ uint64_t cgroup_oom_kills(const struct cgroup *group);
 /** Descriptors for the caller to close; negative errno. */
 int cgroup_memory_usage_fd(const struct cgroup *group);
 int cgroup_memory_stat_fd(const struct cgroup *group);
+/** One process id a line. */
+int cgroup_procs_fd(const struct cgroup *group);
 /** -ENOENT where the kernel does not keep it (version 2 before Linux 5.19). */
 int cgroup_memory_peak_fd(const struct cgroup *group);
 /** Removes the group. Returns 0 (then group is gone), or -EBUSY while processes are still leaving it: try

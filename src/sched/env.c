@@ -165,6 +165,7 @@ static void answer(struct env *env, enum sched_outcome outcome, const char *stat
         .body_len = len,
         .has_prelude = invocation->has_prelude,
         .executed_version = version_of(env)->version,
+        .environment = env->reservation ? env->uuid : NULL,
     };
 
     invocation->outcome = outcome;
@@ -321,6 +322,7 @@ static void release_tail(struct env *env, struct invocation *invocation)
         .body_len = invocation->held.len,
         .has_prelude = invocation->has_prelude,
         .executed_version = version_of(env)->version,
+        .environment = env->reservation ? env->uuid : NULL,
         .log_tail = env->tail.data ? env->tail.data + skip : "",
         .log_tail_len = env->tail.len - skip,
     };
@@ -421,7 +423,8 @@ static void fail(struct env *env, enum life_state before, enum life_event event)
 /* After the result was posted: the caller has it, or gets it now with the log tail. */
 static void complete_after_result(struct env *env, enum life_event event)
 {
-    env->pool->responded--;
+    if (!env->reservation)
+        env->pool->responded--;
     if (event == LIFE_ON_EXITED) {
         exit_failure(env, env->invocation->request_id);
         env->invocation->status = "failure";
@@ -435,6 +438,13 @@ static void complete_after_result(struct env *env, enum life_event event)
     complete(env, event == LIFE_ON_TIMEOUT, NULL);
 }
 
+/* Whoever waits for a reserved one is told when it is released. */
+static void tell_start_failed(struct env *env)
+{
+    if (!env->reservation)
+        sched_start_failed(env->pool, &env->failure, env->failed_reason);
+}
+
 static void init_failed(struct env *env, enum life_state before, enum life_event event)
 {
     if (before == LIFE_STARTING) {
@@ -443,7 +453,7 @@ static void init_failed(struct env *env, enum life_state before, enum life_event
         else if (event == LIFE_ON_LOST)
             failure_plain(&env->failure, "Sandbox.Failure", NULL, "The launcher was lost");
         sched_env_started(env);
-        sched_start_failed(env->pool, &env->failure, env->failed_reason);
+        tell_start_failed(env);
         return;
     }
     if (event == LIFE_ON_TIMEOUT) {
@@ -458,9 +468,11 @@ static void init_failed(struct env *env, enum life_state before, enum life_event
         log_init_report(env, "init", "error", env->init_error->error_type);
     }
     sched_env_started(env);
-    if (event == LIFE_ON_LOST)
-        sched_start_failed(env->pool, &(struct failure){ "Sandbox.Failure", "The launcher was lost" },
-                           WIRE_FAIL_SYSTEM);
+    if (event == LIFE_ON_LOST) {
+        failure_plain(&env->failure, "Sandbox.Failure", NULL, "The launcher was lost");
+        env->failed_reason = WIRE_FAIL_SYSTEM;
+        tell_start_failed(env);
+    }
 }
 
 static void init_done(struct env *env)
@@ -524,7 +536,7 @@ static void act_on_invocation(struct env *env, unsigned actions, enum life_state
         init_done(env);
     if (actions & LIFE_DO_DELIVER)
         deliver(env);
-    if (actions & LIFE_DO_ANSWER)
+    if ((actions & LIFE_DO_ANSWER) && !env->reservation)
         env->pool->responded++; /* on_runtime_result() has told the caller */
     if (actions & LIFE_DO_COMPLETE)
         complete_after_result(env, event);
@@ -722,6 +734,9 @@ void env_on_wire(struct env *env, const struct wire_message *message, int *fds, 
     case WIRE_GONE:
         step(env, LIFE_ON_GONE);
         break;
+    case WIRE_INSPECTED:
+        reserved_on_inspected(env, message, fds, fd_count);
+        break;
     case WIRE_START:
     case WIRE_RESTART:
     case WIRE_FREEZE:
@@ -730,6 +745,7 @@ void env_on_wire(struct env *env, const struct wire_message *message, int *fds, 
     case WIRE_KILL:
     case WIRE_STOP:
     case WIRE_CAPTURE:
+    case WIRE_INSPECT:
     case WIRE_READY:
     case WIRE_CAPTURED:
     case WIRE_TYPE_END:
@@ -795,7 +811,7 @@ static int make_identity(struct env *env)
     return 0;
 }
 
-struct env *env_start(struct pool *pool)
+struct env *env_start(struct pool *pool, struct reservation *reservation)
 {
     struct env *env = calloc(1, sizeof *env);
 
@@ -803,6 +819,7 @@ struct env *env_start(struct pool *pool)
         return NULL;
     env->sched = pool->sched;
     env->pool = pool;
+    env->reservation = reservation;
     env->id = pool->sched->next_env_id++;
     env->state = LIFE_STARTING;
     env->log_fd = env->pidfd = env->memory_usage_fd = env->memory_stat_fd = env->memory_peak_fd = -1;

@@ -88,6 +88,7 @@ static void refresh_pools(struct sched *sched, const struct entry *entry)
         if (pool->current)
             continue;
         evict_idle(pool);
+        reserved_evict_idle(pool);
         /* Unless it is another function by now, with tenants or without. */
         if (entry->picture && strcmp(pool->version->version, "$LATEST") == 0 &&
             entry->picture->latest->per_tenant == pool->version->per_tenant)

@@ -99,7 +99,7 @@ static void on_pool_closed(uv_handle_t *handle)
 
 static void pool_free_if_unused(struct pool *pool)
 {
-    if (pool->envs > 0 || pool->queued > 0 || pool->closing)
+    if (pool->envs > 0 || pool->reserved > 0 || pool->queued > 0 || pool->closing)
         return;
     pool->closing = true;
     HASH_DELETE(hh, pool->sched->pools, pool);
@@ -139,7 +139,8 @@ void sched_answer(struct sched *sched, struct invocation *invocation, const stru
     sched_stay_awake(sched);
 }
 
-static void refuse(struct sched *sched, struct invocation *invocation, const char *reason, const char *text)
+struct invocation *sched_refuse(struct sched *sched, struct invocation *invocation, const char *reason,
+                                const char *text)
 {
     struct sched_result result = {
         .outcome = reason ? SCHED_THROTTLED : SCHED_UNAVAILABLE,
@@ -150,7 +151,7 @@ static void refuse(struct sched *sched, struct invocation *invocation, const cha
     };
 
     sched_answer(sched, invocation, &result);
-    (void)sched_invocation_free(invocation);
+    return sched_invocation_free(invocation);
 }
 
 static const char *put_text(char **at, const char *text)
@@ -217,7 +218,7 @@ static void start_one(struct pool *pool)
     pool->envs++;
     pool->sched->starting++;
     tenants_count_start(pool);
-    if (!env_start(pool)) {
+    if (!env_start(pool, NULL)) {
         struct failure failure;
 
         pool->starting--;
@@ -246,7 +247,7 @@ static void refuse_beyond_tenants(struct pool *pool)
 
         list_remove(&newest->node);
         pool->queued--;
-        refuse(pool->sched, newest, "ConcurrentInvocationLimitExceeded", "Rate Exceeded.");
+        (void)sched_refuse(pool->sched, newest, "ConcurrentInvocationLimitExceeded", "Rate Exceeded.");
     }
 }
 
@@ -254,7 +255,7 @@ static void refuse_beyond_tenants(struct pool *pool)
 static void refuse_stranded(struct pool *pool, const char *reason, const char *text)
 {
     while (pool->queued > 0 && pool->queued > pool->envs)
-        refuse(pool->sched, dequeue(pool), reason, text);
+        (void)sched_refuse(pool->sched, dequeue(pool), reason, text);
 }
 
 static bool is_clean(const struct pool *pool)
@@ -333,7 +334,8 @@ static void give(struct env *env, struct invocation *invocation)
 
 void sched_env_completed(struct env *env)
 {
-    env->pool->running--;
+    if (!env->reservation)
+        env->pool->running--;
 }
 
 static void on_grace(uv_timer_t *timer)
@@ -343,7 +345,8 @@ static void on_grace(uv_timer_t *timer)
 
 void sched_env_started(struct env *env)
 {
-    env->pool->starting--;
+    if (!env->reservation)
+        env->pool->starting--;
     env->sched->starting--;
 }
 
@@ -353,8 +356,9 @@ static unsigned coming(const struct pool *pool)
     unsigned count = 0;
 
     for (const struct env *env = pool->sched->envs; env; env = env->hh.next) {
-        if (env->pool == pool && (env->state == LIFE_STARTING || env->state == LIFE_INIT ||
-                                  (life_has_invocation(env->state) && !is_clean(pool))))
+        if (env->pool == pool && !env->reservation &&
+            (env->state == LIFE_STARTING || env->state == LIFE_INIT ||
+             (life_has_invocation(env->state) && !is_clean(pool))))
             count++;
     }
     return count;
@@ -371,7 +375,7 @@ static void no_slot(struct pool *pool, const char *text)
     }
     served = coming(pool);
     while (pool->queued > served)
-        refuse(pool->sched, dequeue(pool), "ConcurrentInvocationLimitExceeded", text);
+        (void)sched_refuse(pool->sched, dequeue(pool), "ConcurrentInvocationLimitExceeded", text);
 }
 
 void sched_start_failed(struct pool *pool, const struct failure *failure, uint32_t reason)
@@ -382,7 +386,7 @@ void sched_start_failed(struct pool *pool, const struct failure *failure, uint32
         no_slot(pool, failure->message);
         return;
     }
-    refuse(pool->sched, dequeue(pool), NULL, failure->message);
+    (void)sched_refuse(pool->sched, dequeue(pool), NULL, failure->message);
     pool_free_if_unused(pool);
 }
 
@@ -399,6 +403,10 @@ void sched_offer(struct env *env)
     bool used_up = is_used_up(env), serves = !used_up && !env_is_old(env),
          keep = serves && pool->current && !sched->stopping;
 
+    if (env->reservation) {
+        reserved_offer(env);
+        return;
+    }
     list_push_back(&sched->lru, &env->lru_node);
     /* One that must start a process first comes after those that need not. */
     if (env->state == LIFE_DOWN)
@@ -423,10 +431,13 @@ void sched_env_released(struct env *env)
     bool left_room = env->failed_reason != WIRE_FAIL_NO_SLOT || coming(pool) == 0;
 
     HASH_DELETE(hh, sched->envs, env);
+    if (env->reservation)
+        reserved_released(env);
+    else
+        pool->envs--;
     buf_done(&env->log);
     buf_done(&env->tail);
     free(env);
-    pool->envs--;
     if (pool->queued > 0 && left_room)
         grow(pool, true);
     pool_free_if_unused(pool);
@@ -494,10 +505,16 @@ void sched_invoke(struct sched *sched, const struct sched_request *request, sche
     sched->in_flight++;
     pool = reason || sched->stopping ? NULL : pool_of(sched, request->version, invocation->tenant_id);
     if (!pool) {
-        refuse(sched, invocation, reason, reason ? "Rate Exceeded." : "The server is stopping");
+        (void)sched_refuse(sched, invocation, reason, reason ? "Rate Exceeded." : "The server is stopping");
         return;
     }
-    enqueue(pool, invocation);
+    if (!request->environment)
+        enqueue(pool, invocation);
+    else if (strcmp(request->environment, "new") == 0)
+        reserved_start(pool, invocation);
+    else
+        reserved_give(sched, request->environment, invocation);
+    pool_free_if_unused(pool);
 }
 
 static void age_peaks(struct sched *sched)
@@ -596,7 +613,7 @@ static void refuse_queues(struct sched *sched, const char *text)
     HASH_ITER(hh, sched->pools, pool, pool_next)
     {
         while (pool->queued > 0)
-            refuse(sched, dequeue(pool), NULL, text);
+            (void)sched_refuse(sched, dequeue(pool), NULL, text);
         pool_free_if_unused(pool);
     }
 }
@@ -709,11 +726,14 @@ static void list_one(const struct env *env, struct buf *out)
         (void)buf_putc(out, ',');
     }
     (void)buf_printf(
-        out, "\"ageMs\":%llu,\"idleMs\":%llu,\"requests\":%llu,\"memoryBytes\":%llu,\"start\":\"%s\"}",
+        out,
+        "\"ageMs\":%llu,\"idleMs\":%llu,\"requests\":%llu,\"memoryBytes\":%llu,\"start\":\"%s\",\"reserved\":"
+        "%s}",
         (unsigned long long)((now - env->created_us) / 1000),
         (unsigned long long)(life_has_invocation(env->state) ? 0 : (now - env->idle_since_us) / 1000),
         (unsigned long long)env->requests, (unsigned long long)env->memory_bytes,
-        env->requests + life_has_invocation(env->state) > 1 ? "warm" : "cold");
+        env->requests + life_has_invocation(env->state) > 1 ? "warm" : "cold",
+        env->reservation ? "true" : "false");
 }
 
 void sched_list(const struct sched *sched, struct buf *out)

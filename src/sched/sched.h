@@ -83,6 +83,9 @@ struct sched_request {
     const char *tenant_id;      /* exactly when the version is per_tenant, else NULL */
     struct blob *event;         /* referenced */
     bool want_log_tail;         /* the answer waits for END and REPORT then */
+    /* NULL: any environment; "new": a reserved one is started for this caller; else the uuid of such a one.
+     */
+    const char *environment;
 };
 
 enum sched_outcome {
@@ -90,6 +93,7 @@ enum sched_outcome {
     SCHED_FUNCTION_ERROR, /* body is the error JSON */
     SCHED_THROTTLED,      /* reason says why; 429 */
     SCHED_UNAVAILABLE,    /* body is a message for people; 500 */
+    SCHED_NO_ENVIRONMENT, /* the reserved one is not there or not free; body is a message for people */
 };
 
 /* Borrowed, valid during the call. */
@@ -100,12 +104,30 @@ struct sched_result {
     bool has_prelude;             /* body is a collected stream that begins with an HTTP prelude */
     const char *reason;           /* of SCHED_THROTTLED */
     const char *executed_version; /* "" when none ran */
+    const char *environment;      /* uuid of the reserved one that ran it, else NULL */
     const char *log_tail;         /* last 4 KiB with want_log_tail, else NULL */
     size_t log_tail_len;
 };
 typedef void (*sched_done_fn)(const struct sched_result *result, void *ctx);
 
 void sched_invoke(struct sched *sched, const struct sched_request *request, sched_done_fn done, void *ctx);
+
+/* ---- reserved environments: for one caller, until it ends them or they were idle for too long ---- */
+
+/** Ends it, after its invocation if it has one. False when there is none of this uuid. */
+bool sched_end_reserved(struct sched *sched, const char *uuid);
+
+/* Values of sched_inspect(); lengths in bytes. */
+enum { SCHED_MAX_VALUES = 1024, SCHED_MIN_VALUE = 4, SCHED_MAX_VALUE = 4096 };
+
+/* What sched_inspect() came to; exactly one call for each that returned true. stream: of its log; json: what
+ * the launcher saw, NULL when it could not look, and then failure says why. Borrowed. */
+typedef void (*sched_inspected_fn)(const char *stream, const char *json, const char *failure, void *ctx);
+/** Has the launcher look at the processes and the /tmp of a reserved environment, and for these values in its
+ * files (borrowed). False when there is none of this uuid, or it is being looked at
+ * already. */
+bool sched_inspect(struct sched *sched, const char *uuid, const char *const *values, size_t count,
+                   sched_inspected_fn done, void *ctx);
 
 /** Writes what environments have logged up to now, so that a reader of the logs finds it. */
 void sched_flush_logs(struct sched *sched);

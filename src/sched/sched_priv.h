@@ -10,7 +10,7 @@
  *
  * 1. An invocation is in exactly one place: a pool's queue, or an env.
  * 2. An env is in its pool's idle list exactly when its state can take an invocation, and then in sched->lru,
- * too.
+ * too; a reserved one is in neither.
  * 3. A pool lives while it has environments or a queue; an entry while it has a picture or invocations, and
  * for some time after, so that a picture which was made before the deletion and comes after it is known as
  * old.
@@ -43,6 +43,7 @@ struct link;
 struct log_source;
 struct log_writer;
 struct pool;
+struct reservation;
 struct template_log;
 struct wire_exited;
 struct wire_message;
@@ -89,11 +90,12 @@ struct pool {
     char *key;             /* config_id, version and tenant */
     const char *tenant_id; /* in key; "" unless the version is per_tenant */
     struct sched *sched;
-    struct fn_version *version;                          /* counted */
-    bool current;                                        /* its version is in the function's picture */
-    struct list idle;                                    /* env->pool_node; the most recently used first */
-    struct list queue;                                   /* invocation->node; the oldest first */
-    unsigned queued, starting, running, responded, envs; /* running: have an invocation */
+    struct fn_version *version; /* counted */
+    bool current;               /* its version is in the function's picture */
+    struct list idle;           /* env->pool_node; the most recently used first */
+    struct list queue;          /* invocation->node; the oldest first */
+    /* Without reserved environments, but envs counts all. running: have an invocation. */
+    unsigned queued, starting, running, responded, envs, reserved;
     unsigned peak, peak_before;     /* invocations at once in this and the last window (clean state) */
     uint64_t memory_estimate_bytes; /* of one environment, from the last one measured */
     uv_timer_t grace;               /* before an environment is made although one is about to be free */
@@ -110,6 +112,7 @@ struct env {
     char stream[REPORT_STREAM_BYTES];
     enum life_state state;
     struct invocation *invocation;
+    struct reservation *reservation; /* reserved.c; NULL: it serves everybody */
     struct runtime_api *api;
     struct log_writer *writer;
     struct buf log;         /* whole lines not yet written, and the tail of an unfinished one */
@@ -223,6 +226,8 @@ void sched_start_failed(struct pool *pool, const struct failure *failure, uint32
 /** Those who wait get this version of the same function instead, which is what they asked for by now. */
 void sched_requeue(struct pool *pool, struct fn_version *version);
 void sched_env_released(struct env *env); /* dead, and its handles closed */
+struct invocation *sched_refuse(struct sched *sched, struct invocation *invocation, const char *reason,
+                                const char *text);
 void sched_answer(struct sched *sched, struct invocation *invocation, const struct sched_result *result);
 struct invocation *sched_invocation_free(struct invocation *invocation);
 void sched_stay_awake(struct sched *sched); /* something is about to come */
@@ -240,8 +245,21 @@ void pictures_prune_logs(struct sched *sched);
 /** Frees the entries that two calls in a row found without use. */
 void pictures_forget(struct sched *sched);
 
+/* reserved.c */
+/** Starts an environment for this invocation alone, or refuses it. Takes it. */
+void reserved_start(struct pool *pool, struct invocation *invocation);
+/** Gives it to the environment with that uuid, or refuses it. Takes it. */
+void reserved_give(struct sched *sched, const char *uuid, struct invocation *invocation);
+void reserved_offer(struct env *env);
+/** It is dead: refuses who waits for it. Frees the reservation. */
+void reserved_released(struct env *env);
+void reserved_evict_idle(struct pool *pool);
+/** fd: taken out when it was used. */
+void reserved_on_inspected(struct env *env, const struct wire_message *message, int *fds, size_t fd_count);
+
 /* env.c */
-struct env *env_start(struct pool *pool);                        /* NULL without memory */
+/** reservation: taken; NULL for everybody's. NULL without memory, and then nothing is taken. */
+struct env *env_start(struct pool *pool, struct reservation *reservation);
 void env_invoke(struct env *env, struct invocation *invocation); /* takes it */
 void env_evict(struct env *env);
 /** Its credentials end soon: it takes no more invocations. */

@@ -468,6 +468,8 @@ void templates_on_wire(struct sched *sched, const struct wire_message *message, 
     case WIRE_KILL:
     case WIRE_STOP:
     case WIRE_CAPTURE:
+    case WIRE_INSPECT:
+    case WIRE_INSPECTED:
     case WIRE_READY:
     case WIRE_TYPE_END:
         break;

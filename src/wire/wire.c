@@ -18,14 +18,16 @@
  *   16      the parts its type has, in this order:
  *           number   u64
  *           start    u32 uid_index, memory_mb, tmp_mb, cpu_millis, argc, envc, flags; u64 template_id; texts
- * runtime, code, hostname; argc and envc texts exited   u32 kind, u32 value, u32 out_of_memory (0 or 1) text
- * text
+ *           runtime, code, hostname; argc and envc texts
+ *           exited   u32 kind, u32 value, u32 out_of_memory (0 or 1)
+ *           text
+ *           values   u32 count; as many texts
  *
  * A text is u32 length, that many bytes and a NUL, so that decoding need not copy.
  */
 
 enum { HEADER_BYTES = 16 };
-enum { PART_ENV = 1, PART_NUMBER = 2, PART_START = 4, PART_EXITED = 8, PART_TEXT = 16 };
+enum { PART_ENV = 1, PART_NUMBER = 2, PART_START = 4, PART_EXITED = 8, PART_TEXT = 16, PART_VALUES = 32 };
 
 /* What a message of each type has, and the largest number it may carry; 0 = no such type. */
 static const struct {
@@ -40,12 +42,14 @@ static const struct {
     [WIRE_KILL] = { PART_ENV, 0 },
     [WIRE_STOP] = { PART_ENV, 0 },
     [WIRE_CAPTURE] = { PART_ENV, 0 },
+    [WIRE_INSPECT] = { PART_ENV | PART_VALUES, 0 },
     [WIRE_READY] = { PART_TEXT, 0 },
     [WIRE_STARTED] = { PART_ENV | PART_NUMBER, WIRE_PARKED },
     [WIRE_FAILED] = { PART_ENV | PART_NUMBER | PART_TEXT, WIRE_FAIL_TEMPLATE },
     [WIRE_EXITED] = { PART_ENV | PART_EXITED | PART_TEXT, 0 },
     [WIRE_GONE] = { PART_ENV, 0 },
     [WIRE_CAPTURED] = { PART_ENV | PART_NUMBER | PART_TEXT, 1 },
+    [WIRE_INSPECTED] = { PART_ENV | PART_NUMBER | PART_TEXT, 1 },
 };
 
 /* ------------------------------------------------------------------ checks shared by both directions */
@@ -100,6 +104,17 @@ static const char *check_start(enum wire_type type, const struct wire_start *sta
     return NULL;
 }
 
+static const char *check_values(const struct wire_message *message)
+{
+    for (uint32_t i = 0; i < message->value_count; i++) {
+        size_t len = strlen(message->values[i]);
+
+        if (len < WIRE_MIN_VALUE || len > WIRE_MAX_VALUE)
+            return "length of a value";
+    }
+    return NULL;
+}
+
 /* Returns what is wrong, or NULL. */
 static const char *check_message(const struct wire_message *message, unsigned parts)
 {
@@ -111,6 +126,8 @@ static const char *check_message(const struct wire_message *message, unsigned pa
         return check_start(message->type, &message->start);
     if ((parts & PART_EXITED) && message->exited.kind > WIRE_EXIT_PLATFORM)
         return "kind of exit";
+    if (parts & PART_VALUES)
+        return check_values(message);
     return NULL;
 }
 
@@ -156,6 +173,13 @@ static void put_start(struct buf *out, const struct wire_start *start)
         put_text(out, start->env[i]);
 }
 
+static void put_values(struct buf *out, const struct wire_message *message)
+{
+    put_u32(out, message->value_count);
+    for (uint32_t i = 0; i < message->value_count; i++)
+        put_text(out, message->values[i]);
+}
+
 static bool start_complete(const struct wire_start *start)
 {
     if (!start->runtime || !start->code || !start->hostname || start->argc > WIRE_MAX_ARGS ||
@@ -172,6 +196,17 @@ static bool start_complete(const struct wire_start *start)
     return true;
 }
 
+static bool values_complete(const struct wire_message *message)
+{
+    if (message->value_count > WIRE_MAX_VALUES || (message->value_count && !message->values))
+        return false;
+    for (uint32_t i = 0; i < message->value_count; i++) {
+        if (!message->values[i])
+            return false;
+    }
+    return true;
+}
+
 int wire_encode(const struct wire_message *message, struct buf *out)
 {
     unsigned parts = (unsigned)message->type < WIRE_TYPE_END ? types[message->type].parts : 0;
@@ -182,6 +217,8 @@ int wire_encode(const struct wire_message *message, struct buf *out)
     if (!parts || ((parts & PART_TEXT) && !text))
         return -EINVAL;
     if ((parts & PART_START) && !start_complete(&message->start))
+        return -EINVAL;
+    if ((parts & PART_VALUES) && !values_complete(message))
         return -EINVAL;
     if (check_message(message, parts))
         return -EINVAL;
@@ -199,6 +236,8 @@ int wire_encode(const struct wire_message *message, struct buf *out)
     }
     if (parts & PART_TEXT)
         put_text(out, text);
+    if (parts & PART_VALUES)
+        put_values(out, message);
     if (out->failed || out->len - begin > WIRE_MAX_BYTES)
         return -EMSGSIZE;
     for (size_t i = 0; i < 4; i++)
@@ -279,6 +318,22 @@ static int get_start(struct reader *in, struct wire_message *message)
     return in->bad ? -EINVAL : 0;
 }
 
+static int get_values(struct reader *in, struct wire_message *message)
+{
+    uint32_t count = get_u32(in);
+
+    if (in->bad || count > WIRE_MAX_VALUES)
+        return -EINVAL;
+    message->strings = calloc(count + 1U, sizeof *message->strings);
+    if (!message->strings)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < count; i++)
+        message->strings[i] = get_text(in);
+    message->values = message->strings;
+    message->value_count = count;
+    return in->bad ? -EINVAL : 0;
+}
+
 static int get_parts(struct reader *in, unsigned parts, struct wire_message *message)
 {
     int r = 0;
@@ -302,6 +357,8 @@ static int get_parts(struct reader *in, unsigned parts, struct wire_message *mes
         message->exited.text = get_text(in);
     else if (parts & PART_TEXT)
         message->text = get_text(in);
+    if (parts & PART_VALUES)
+        r = get_values(in, message);
     if (in->at != in->end)
         in->bad = true;
     return r < 0 ? r : in->bad ? -EINVAL : 0;

@@ -28,6 +28,9 @@
  *   START with template_id ──▶ STARTED with WIRE_PARKED
  *                         ──▶ FAILED with WIRE_FAIL_TEMPLATE: the same env_id may be STARTed without it
  *   EXITED ◀── | KILL ──▶ GONE      no more clones; those that live go on
+ *
+ * INSPECT ──▶ INSPECTED               what an environment has left in its processes and its /tmp; one at a
+ *                                   time. None comes for an environment that is GONE meanwhile
  */
 
 #include <stdbool.h>
@@ -49,6 +52,7 @@ enum wire_type {
     WIRE_KILL,      /* env_id; the slot is cleaned and pooled */
     WIRE_STOP,      /* env_id; the processes end, the slot and /tmp wait as after EXITED */
     WIRE_CAPTURE,   /* env_id of a template that waits in `next` */
+    WIRE_INSPECT,   /* env_id; values to look for in its files */
     /* launcher to irorid */
     WIRE_READY = 32, /* text = JSON about machine and runtimes; fds: as WIRE_FD_MEMORY_USAGE and _STAT, of all
                         environments together */
@@ -57,6 +61,7 @@ enum wire_type {
     WIRE_EXITED,     /* env_id, struct wire_exited */
     WIRE_GONE,       /* env_id */
     WIRE_CAPTURED,   /* env_id; number = 0, text = "" or "N sockets"; or number = 1 = refused, text = why */
+    WIRE_INSPECTED,  /* env_id; number = 0: fds[0] is a file with JSON, or 1: text = why there is none */
     WIRE_TYPE_END
 };
 
@@ -119,6 +124,8 @@ enum wire_start_flag {
 };
 enum { WIRE_MAX_ARGS = 64, WIRE_MAX_ENV = 640 }; /* 4 KB of a function's own are at most 511, and ours */
 
+enum { WIRE_MAX_VALUES = 1024, WIRE_MIN_VALUE = 4, WIRE_MAX_VALUE = 4096 }; /* of INSPECT; lengths in bytes */
+
 /* Any decoded message; the fields its type does not name are zero or "". */
 struct wire_message {
     enum wire_type type;
@@ -127,7 +134,9 @@ struct wire_message {
     const char *text; /* never NULL */
     struct wire_start start;
     struct wire_exited exited;
-    /* Owned arrays behind start.argv and start.env; wire_message_done(). */
+    const char *const *values;
+    uint32_t value_count;
+    /* Owned arrays behind start.argv and start.env, or values; wire_message_done(). */
     const char **strings;
 };
 

@@ -157,13 +157,15 @@ static void on_done(const struct sched_result *result, void *ctx)
 
     assert_true(w->answers < ANSWERS_MAX);
     w->outcomes[w->answers] = result->outcome;
+    (void)snprintf(w->environment, sizeof w->environment, "%s",
+                   result->environment ? result->environment : "");
     (void)snprintf(w->bodies[w->answers], sizeof w->bodies[0], "%.*s",
                    result->outcome == SCHED_THROTTLED ? (int)strlen(result->reason) : (int)result->body_len,
                    result->outcome == SCHED_THROTTLED ? result->reason : result->body);
     w->answers++;
 }
 
-static void invoke_as(struct world *w, const char *name, const char *tenant_id)
+static void invoke_with(struct world *w, const char *name, const char *tenant_id, const char *environment)
 {
     const struct function *function = sched_find_function(w->sched, name, strlen(name));
     struct blob *event = blob_new("{}", 2);
@@ -173,15 +175,21 @@ static void invoke_as(struct world *w, const char *name, const char *tenant_id)
                                      .request_id = "request",
                                      .trace_id = "",
                                      .tenant_id = tenant_id,
-                                     .event = event };
+                                     .event = event,
+                                     .environment = environment };
 
     sched_invoke(w->sched, &request, on_done, w);
     (void)blob_unref(event);
 }
 
+void invoke_in(struct world *w, const char *name, const char *environment)
+{
+    invoke_with(w, name, NULL, environment);
+}
+
 void invoke_function(struct world *w, const char *name)
 {
-    invoke_as(w, name, NULL);
+    invoke_with(w, name, NULL, NULL);
 }
 
 void invoke(struct world *w)
@@ -191,7 +199,7 @@ void invoke(struct world *w)
 
 void invoke_tenant(struct world *w, const char *tenant_id)
 {
-    invoke_as(w, "fn", tenant_id);
+    invoke_with(w, "fn", tenant_id, NULL);
 }
 
 void expect_answer(const struct world *w, unsigned at, enum sched_outcome outcome, const char *text)

@@ -23,6 +23,7 @@ struct world {
     unsigned answers;
     enum sched_outcome outcomes[ANSWERS_MAX];
     char bodies[ANSWERS_MAX][128];
+    char environment[40];               /* of the last answer, when that was a reserved one's */
     int runtime;                        /* a connection to the Runtime API */
     int output;                         /* the runtime's stdout */
     unsigned tries;                     /* of versions whose snapshot is pending */
@@ -51,6 +52,7 @@ void put(struct world *w, int reserved, const char *config_id, bool deleted);
 void invoke_function(struct world *w, const char *name);
 void invoke(struct world *w);
 void invoke_tenant(struct world *w, const char *tenant_id);
+void invoke_in(struct world *w, const char *name, const char *environment);
 void expect_answer(const struct world *w, unsigned at, enum sched_outcome outcome, const char *text);
 int set_up(void **state);
 void on_stopped(void *ctx); /* of sched_stop(); ctx: the world */

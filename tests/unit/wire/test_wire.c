@@ -100,6 +100,8 @@ static void test_every_type_arrives(void **state)
           .exited = { .kind = WIRE_EXIT_PLATFORM, .value = -2, .out_of_memory = true, .text = "/x" } },
         { .type = WIRE_GONE, .env_id = 5 },
         { .type = WIRE_CAPTURED, .env_id = 6, .number = 1, .text = "an open socket" },
+        { .type = WIRE_INSPECT, .env_id = 7 },
+        { .type = WIRE_INSPECTED, .env_id = 7, .number = 1, .text = "why" },
     };
 
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
@@ -213,6 +215,56 @@ static void test_a_restart_knows_no_template(void **state)
     buf_done(&packet);
 }
 
+static void test_values_arrive_as_they_were_sent(void **state)
+{
+    (void)state;
+    static const char *const values[] = { "four", "two words\n", "\xff\xfe\xfd\xfc\xfb" };
+    struct wire_message sent = { .type = WIRE_INSPECT, .env_id = 9, .values = values, .value_count = 3 }, got;
+    struct buf packet;
+
+    encode(&sent, &packet);
+    assert_int_equal(wire_decode(packet.data, packet.len, &got, NULL), 0);
+    assert_int_equal(got.value_count, 3);
+    for (size_t i = 0; i < 3; i++)
+        assert_string_equal(got.values[i], values[i]);
+    wire_message_done(&got);
+    for (size_t len = 0; len < packet.len; len++)
+        assert_int_not_equal(wire_decode(packet.data, len, &got, NULL), 0);
+    buf_done(&packet);
+}
+
+static void test_odd_values_are_refused(void **state)
+{
+    (void)state;
+    static char longest[WIRE_MAX_VALUE + 2];
+    static const char *const shorter[] = { "abc" }, *const longer[] = { longest }, *const none[] = { NULL };
+    struct wire_message message = { .type = WIRE_INSPECT, .env_id = 9, .value_count = 1 }, got;
+    struct buf packet;
+
+    memset(longest, 'x', WIRE_MAX_VALUE);
+    message.values = longer;
+    encode(&message, &packet);
+    buf_done(&packet);
+    longest[WIRE_MAX_VALUE] = 'x';
+    refuse(&message);
+    message.values = shorter;
+    refuse(&message);
+    message.values = none;
+    refuse(&message);
+    message.values = NULL;
+    refuse(&message);
+    message.values = longer;
+    message.value_count = WIRE_MAX_VALUES + 1;
+    refuse(&message);
+    message.value_count = 0;
+    encode(&message, &packet);
+    packet.data[16] = 1; /* more of them than are there */
+    assert_true(wire_decode(packet.data, packet.len, &got, NULL) < 0);
+    packet.data[19] = (char)0x80;
+    assert_true(wire_decode(packet.data, packet.len, &got, NULL) < 0);
+    buf_done(&packet);
+}
+
 static void test_what_is_too_long_is_not_sent(void **state)
 {
     (void)state;
@@ -319,6 +371,8 @@ int main(void)
         cmocka_unit_test(test_values_out_of_range_are_not_sent),
         cmocka_unit_test(test_only_a_template_may_be_without_code),
         cmocka_unit_test(test_a_restart_knows_no_template),
+        cmocka_unit_test(test_values_arrive_as_they_were_sent),
+        cmocka_unit_test(test_odd_values_are_refused),
         cmocka_unit_test(test_what_is_too_long_is_not_sent),
         cmocka_unit_test(test_damaged_packets_are_refused_or_whole),
         cmocka_unit_test(test_a_text_with_a_nul_is_refused),
