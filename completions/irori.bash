@@ -41,6 +41,7 @@ _irori()
     ps) choices="--templates $global" ;;
     url) choices="--create --delete $global" ;;
     rm) choices="--yes $global" ;;
+    doctor) choices="--event --qualifier --yes $global" ;;
     runtimes) choices="sdk --again $global" ;;
     serve) choices='--listen --data --config --region --account-id --idle-timeout-ms --freeze-after-ms --max-memory-mb
         --busy-poll-us --log-max-mb --log-deleted --max-environments --spare-slots --account-concurrency --allow-host --no-auth
