@@ -271,7 +271,8 @@ static void dispatch(struct door *door, struct url_call *call, const struct fn_u
         call_free(call);
         return;
     }
-    if (!version || call->picture->pending || call->picture->failed) {
+    if (!version || call->picture->pending || call->picture->failed || version->snapshot_failed ||
+        sched_snapshot_pending(door->config.sched, version)) {
         reply_forbidden(call);
         call_free(call);
         return;

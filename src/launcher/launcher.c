@@ -270,6 +270,7 @@ static void loop(struct launcher *launcher)
 
             watch->handler(watch->owner);
         }
+        templates_bury(launcher);
         requests_resume(launcher);
         more = n > 0 || prepare(launcher);
         now_us = clock_us();
@@ -340,6 +341,7 @@ static struct launcher *make(const struct launcher_config *config, struct err *e
     list_init(&launcher->brews);
     list_init(&launcher->deferred);
     list_init(&launcher->templates);
+    list_init(&launcher->dropped_templates);
     list_init(&launcher->dead_cgroups);
     list_init(&launcher->inspectors);
     list_init(&launcher->out);

@@ -107,8 +107,9 @@ struct launcher {
     struct list environments[ENV_BUCKETS];
     struct list deferred; /* STARTs for which all slots are still being cleaned */
     struct list templates;
-    struct list inspectors;   /* inspect.c */
-    struct list dead_cgroups; /* to be removed when their last process has left */
+    struct list dropped_templates; /* their handlers may still run in this round */
+    struct list inspectors;        /* inspect.c */
+    struct list dead_cgroups;      /* to be removed when their last process has left */
 
     struct volume_size sizes[MAX_VOLUME_SIZES];
     uint64_t next_volume_id;

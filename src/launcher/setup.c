@@ -304,6 +304,7 @@ static void end_environments(struct launcher *launcher)
 {
     while (!list_empty(&launcher->templates))
         template_drop(list_entry(launcher->templates.next, struct template, node));
+    templates_bury(launcher);
     for (unsigned i = 0; i < launcher->slot_count; i++)
         husk_kill(&launcher->slots[i]->husk);
     if (launcher->cgroups && cgroups_end_processes(launcher->cgroups, END_MS) < 0)

@@ -627,7 +627,7 @@ void slot_remove(struct slot *slot)
     while (launcher->slots[at] != slot)
         at++;
     launcher->slots[at] = launcher->slots[--launcher->slot_count];
-    net_slot_remove(launcher->net, slot->index);
-    launcher->free_indexes[launcher->free_index_count++] = slot->index;
+    if (net_slot_remove(launcher->net, slot->index) == 0)
+        launcher->free_indexes[launcher->free_index_count++] = slot->index;
     (void)slot_free(slot);
 }

@@ -462,7 +462,16 @@ void template_drop(struct template *template)
     }
     template->slot->own = NULL;
     list_remove(&template->node);
-    free(template);
+    list_push_back(&template->launcher->dropped_templates, &template->node);
+}
+
+void templates_bury(struct launcher *launcher)
+{
+    list_each_safe(at, &launcher->dropped_templates)
+    {
+        list_remove(at);
+        free(list_entry(at, struct template, node));
+    }
 }
 
 /* ------------------------------------------------------------------ slots of the family */

@@ -65,8 +65,10 @@ void template_begin(struct slot *slot);
 /** No more clones. Returns true when the slot may be killed at once; else that happens when the family is
  * empty, and GONE is due now. */
 bool template_retire(struct template *template);
-/** Its own slot's processes have ended, or the launcher ends. Frees it. */
+/** Its own slot's processes have ended, or the launcher ends. templates_bury() frees it. */
 void template_drop(struct template *template);
+/** Frees those that were dropped; not from a handler. */
+void templates_bury(struct launcher *launcher);
 
 /** What lies in its /tmp; why: it cannot be copied, NULL = it can. */
 void template_on_measured(struct slot *slot, const char *why, unsigned entries);

@@ -197,7 +197,7 @@ static void on_filled(struct slot *slot, const struct keeper_answer *answer)
         slot_event(slot, SLOT_ON_VOLUME);
         return;
     }
-    (void)err_set(&slot->why, ERR_SYSTEM, 0, "%s", answer->text);
+    (void)err_set(&slot->why, ERR_SYSTEM, 0, "cloning: %s", answer->text);
     log_warn("slot %u: %s", slot->index, slot->why.text);
     slot->failure = WIRE_FAIL_TEMPLATE;
     slot_event(slot, SLOT_ON_FAILURE);

@@ -665,27 +665,27 @@ int net_slot_add(struct net *net, unsigned index, int made, int *ret_netns_fd, s
         r = connect_slot(net, index, netns_fd);
         if (r < 0) {
             if (r != -EEXIST)
-                net_slot_remove(net, index);
+                (void)net_slot_remove(net, index);
             return err_set(err, ERR_SYSTEM, -r, "cannot make the link of slot %u", index);
         }
     }
     r = configure_slot(net, index, slot_nl);
     if (r < 0) {
-        net_slot_remove(net, index);
+        (void)net_slot_remove(net, index);
         return err_set(err, ERR_SYSTEM, -r, "cannot set up the network of slot %u", index);
     }
     *ret_netns_fd = TAKE_FD(netns_fd);
     return 0;
 }
 
-void net_slot_remove(struct net *net, unsigned index)
+int net_slot_remove(struct net *net, unsigned index)
 {
     char name[IFNAMSIZ];
 
     if (!net->usable)
-        return;
+        return 0;
     slot_name(index, name);
-    (void)remove_link(net->router_nl, name);
+    return remove_link(net->router_nl, name);
 }
 
 int net_slot_clean(struct net *net, unsigned index, int netns_fd, uint64_t *packets, struct err *err)

@@ -36,8 +36,9 @@ int net_sweep(const char *instance, struct err *err);
 /** Makes the namespace of slot index (0 to 65000) and its link. made: a namespace to use, borrowed, or -1.
  * ret_netns_fd: owned by the caller. */
 int net_slot_add(struct net *net, unsigned index, int made, int *ret_netns_fd, struct err *err);
-/** Removes the link; the caller closes its namespace descriptor. */
-void net_slot_remove(struct net *net, unsigned index);
+/** Removes the link; the caller closes its namespace descriptor. Returns 0 or negative errno, and then the
+ * index cannot be used again. */
+int net_slot_remove(struct net *net, unsigned index);
 /** Both ends of a connection to that listener of the namespace, close-on-exec and owned by the caller; the
  * server's does not block. */
 int net_slot_connect(int netns_fd, int listener, int *ret_client, int *ret_server, struct err *err);

@@ -205,9 +205,13 @@ static int walk_all(struct walk *walk, int from, int to)
     r = enter(walk, top, copy, &none);
     while (r == 0 && walk->count > 0) {
         const struct level *level = &walk->levels[walk->count - 1];
-        const struct dirent *entry = readdir(level->from);
+        const struct dirent *entry;
 
-        if (!entry)
+        errno = 0;
+        entry = readdir(level->from);
+        if (!entry && errno != 0)
+            r = failed(walk, ".");
+        else if (!entry)
             r = leave(walk, true);
         else if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
             r = take(walk, dirfd(level->from), level->to, entry->d_name);

@@ -132,6 +132,12 @@ static int send_start(struct env *env, enum wire_type type, bool ordinary)
 
 /* ---- the runtime's side ---- */
 
+/* A clone that waited in invocation/next, before it has answered. */
+static bool is_untried(const struct env *env)
+{
+    return env->template_id && env->restored && env->parked == RUNTIME_PARKED_IN_NEXT && env->requests == 0;
+}
+
 static void on_runtime_next(void *ctx)
 {
     step(ctx, LIFE_ON_NEXT);
@@ -196,6 +202,8 @@ static void on_runtime_result(const struct runtime_result *result, void *ctx)
         step(env, LIFE_ON_RESULT); /* too late: nobody waits any more */
         return;
     }
+    if (is_untried(env))
+        templates_clone_lives(env->sched, env->template_id);
     switch (result->outcome) {
     case RUNTIME_OK:
         env->invocation->has_prelude =
@@ -403,6 +411,8 @@ static void fail(struct env *env, enum life_state before, enum life_event event)
         complete(env, true, NULL);
     } else if (event == LIFE_ON_EXITED) {
         exit_failure(env, id);
+        if (is_untried(env) && !env->exited->out_of_memory)
+            templates_clone_died(env->sched, env->template_id, env->exited->value);
         if (in_init)
             log_init_report(env, "invoke", "error", env->failure.type);
         answer_failure(env, "failure");
@@ -490,7 +500,8 @@ static void init_done(struct env *env)
     }
     env_log_written(env, from);
     env->idle_since_us = clock_us();
-    if (env->template_id)
+    /* One that is only given its event has not shown anything yet. */
+    if (env->template_id && !is_untried(env))
         templates_clone_lives(env->sched, env->template_id);
     sched_env_started(env);
 }

@@ -321,8 +321,8 @@ void templates_cloned(struct sched *sched, uint64_t id);
 void templates_clone_refused(struct sched *sched, uint64_t id, const char *why);
 /** A clone came to its first `next`. */
 void templates_clone_lives(struct sched *sched, uint64_t id);
-/** A clone was ended by a signal before, and not by us. */
-void templates_clone_died(struct sched *sched, uint64_t id, int signal);
+/** A clone ended before it had done anything, by this signal or status, and not by us. */
+void templates_clone_died(struct sched *sched, uint64_t id, int status);
 
 /* credentials.c */
 void credentials_make_token(char out[static CREDENTIALS_TOKEN_BYTES]);

@@ -35,7 +35,7 @@ static struct template *find(const struct sched *sched, const char *key)
 
 struct template *template_find_id(const struct sched *sched, uint64_t id)
 {
-    struct template *template = sched->templates;
+    struct template *template = id > 0 ? sched->templates : NULL;
 
     while (template && template->id != id)
         template = template->hh.next;
@@ -114,6 +114,10 @@ static void use_own(struct sched *sched, struct fn_version *version)
     if (!template)
         return;
     template->users++;
+    /* The newest picture knows whether anybody waits for its state. */
+    (void)fn_version_ref(version);
+    (void)fn_version_unref(template->version);
+    template->version = version;
     if (version->snapshot_pending && (template->tried || template->state == TEMPLATE_OFF))
         template_tell_tried(template, template->init_failed ? template->reason : NULL);
 }
@@ -277,7 +281,7 @@ void templates_clone_lives(struct sched *sched, uint64_t id)
     template->reported[0] = template->refused[0] = '\0';
 }
 
-void templates_clone_died(struct sched *sched, uint64_t id, int signal)
+void templates_clone_died(struct sched *sched, uint64_t id, int status)
 {
     struct template *template = template_find_id(sched, id);
     char why[128];
@@ -286,8 +290,8 @@ void templates_clone_died(struct sched *sched, uint64_t id, int signal)
         return;
     (void)snprintf(
         why, sizeof why,
-        "%d of its clones in a row ended by a signal before their first next, the last by signal %d",
-        DEATHS_MAX, signal);
+        "%d of its clones in a row ended before they had done anything, the last by signal or status %d",
+        DEATHS_MAX, status);
     count_death(template, why);
 }
 

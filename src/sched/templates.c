@@ -313,6 +313,7 @@ static void become_ready(struct template *template)
 {
     /* Its process is gone; what is left of it writes no more than its last words. */
     template->api = runtime_api_free(template->api);
+    template->unused_since_us = clock_us();
     log_info("template of %s: ready after %llu ms", template->name,
              (unsigned long long)((clock_us() - template->begun_us) / 1000));
     template_tell_tried(template, NULL);

@@ -156,8 +156,15 @@ static int add_file(struct listing *listing, const struct template_op *op, const
     struct template_op file = *op;
     bool in_tmp = strncmp(link, "/tmp/", 5) == 0;
 
+    /* Opened anew like a file: the flags of one that is shared could be set by one clone and read by another.
+     */
+    if (is_plain_device(status) && strncmp(link, "/dev/", 5) == 0) {
+        file.type = TEMPLATE_OP_FILE;
+        file.a = 0;
+        return add(listing, &file, err);
+    }
     if (is_plain_device(status))
-        return 0;
+        return refuse(op->fd, link, "a device under another name", err);
     /* A folder would show a clone the template's mounts. */
     if (!S_ISREG(status->st_mode) || (op->flags & (uint32_t)O_PATH) || strncmp(link, "/proc/", 6) == 0)
         return refuse(op->fd, link, "nothing that can be opened again", err);

@@ -81,7 +81,7 @@ static int on_slot_command(struct net *net, const char *word, unsigned index, un
     } else if (strcmp(word, "clean") == 0) {
         r = clean(net, index, err);
     } else if (strcmp(word, "remove") == 0) {
-        net_slot_remove(net, index);
+        (void)net_slot_remove(net, index);
         (void)close(slots[index]);
         (void)puts("ok");
     } else {

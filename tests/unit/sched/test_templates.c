@@ -343,8 +343,8 @@ static void test_three_deaths_in_a_row_retire_a_template(void **state)
     die_in_init(w, template_id);
     simple(w, WIRE_GONE, template_id);
     expect_listed(w, "\"state\":\"failed\"");
-    expect_listed(w, "\"reason\":\"3 of its clones in a row ended by a signal before their first next, the "
-                     "last by signal 11\"}");
+    expect_listed(w, "\"reason\":\"3 of its clones in a row ended before they had done anything, the "
+                     "last by signal or status 11\"}");
     let_time_pass(w);
     assert_true(bring_template(w, TEMPLATE_READY) > template_id);
 }

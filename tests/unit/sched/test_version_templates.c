@@ -272,6 +272,22 @@ static void test_clones_that_cannot_be_made_retire_it(void **state)
     }
 }
 
+static void test_clones_that_end_before_they_answer_retire_it(void **state)
+{
+    struct world *w = *state;
+    uint64_t template_id = snap_start(w, "invocation/next"), ids[3];
+
+    for (int i = 0; i < 3; i++) {
+        invoke(w);
+        ids[i] = cloned(w, template_id);
+    }
+    for (int i = 0; i < 3; i++)
+        simple(w, WIRE_EXITED, ids[i]);
+    assert_int_equal(w->answers, 3);
+    expect_listed(w, "3 of its clones in a row ended before they had done anything");
+    assert_int_equal(expect_message(w, WIRE_KILL), template_id);
+}
+
 static void test_clean_state_serves_once_and_makes_another(void **state)
 {
     struct world *w = *state;
@@ -365,6 +381,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_memory_takes_the_one_that_was_used_longest_ago, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_clones_that_cannot_be_made_retire_it, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_clones_that_end_before_they_answer_retire_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_clean_state_serves_once_and_makes_another, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_clean_state_never_reuses_for_who_waits, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_clean_state_does_not_spin_on_an_init_that_fails, set_up,
