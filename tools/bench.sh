@@ -7,4 +7,5 @@ if [ "$(id -u)" != 0 ]; then
     exit 1
 fi
 tools/packages.sh build run up
+# shellcheck disable=SC2086 # a list of words
 exec python3 tests/bench/bench.py --build "${BUILD:-build}" ${BENCH_ARGS:-}

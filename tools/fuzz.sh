@@ -11,9 +11,11 @@ for target in $(find build-fuzz/tests/fuzz -type f -name "fuzz_*${T:-}*" -perm -
     corpus=$folder/corpus-${name#fuzz_}
     work=build-fuzz/work-${name#fuzz_}
     mkdir -p "$work"
+    set -- "$work"
+    [ ! -d "$corpus" ] || set -- "$@" "$corpus"
     echo "== $name, ${S:-60} s"
     "$target" -max_total_time="${S:-60}" -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix="build-fuzz/$name-" \
-        "$work" $([ -d "$corpus" ] && echo "$corpus") >"build-fuzz/$name.log" 2>&1 ||
+        "$@" >"build-fuzz/$name.log" 2>&1 ||
         { tail -n 40 "build-fuzz/$name.log"; exit 1; }
     grep -E 'number_of_executed_units|new_units_added' "build-fuzz/$name.log"
 done

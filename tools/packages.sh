@@ -4,6 +4,7 @@ set -eu
 list=$(dirname "$0")/packages.txt
 missing=
 for group in "$@"; do
+    # shellcheck disable=SC2013 # a name holds no spaces, and a loop behind a pipe could not set $missing
     for package in $(awk -v group="[$group]" '/^\[/ { on = ($0 == group) } /^[a-z]/ && on' "$list"); do
         case $package in
         # A Node from elsewhere will do.

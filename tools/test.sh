@@ -21,6 +21,7 @@ meson test -C "$build" --print-errorlogs --timeout-multiplier "${TIMEOUT_MULTIPL
 # Each folder has a conftest of its own, so each is a run of its own.
 for suite in ${SUITES:-runtime sandbox e2e}; do
     echo "== tests/$suite"
+    # shellcheck disable=SC2086 # a list of words
     IRORI_BUILD=$build "$venv/bin/python" -m pytest -p no:cacheprovider -q -rfEs --durations=5 \
         --junitxml "$build/test/$suite.xml" ${PYTEST_ARGS:-} "tests/$suite" || status=1
 done

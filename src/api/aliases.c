@@ -256,7 +256,7 @@ static bool find_alias(struct call *call, const char *missing, struct store_func
 bool get_alias(struct call *call)
 {
     struct store_function function;
-    struct store_alias alias;
+    struct store_alias alias = { 0 };
     bool fine;
 
     if (!find_alias(call, "Cannot find alias arn", &function, &alias))
@@ -270,7 +270,7 @@ bool get_alias(struct call *call)
 bool update_alias(struct call *call)
 {
     struct store_function function;
-    struct store_alias alias;
+    struct store_alias alias = { 0 };
     bool fine;
 
     if (!find_alias(call, "Alias not found", &function, &alias))

@@ -155,7 +155,7 @@ static void put_rule(struct buf *out, const struct text_rule *rule)
 
 static void check_list(struct check *check, const char *path, const cJSON *list, const struct field *field)
 {
-    struct buf shown = BUF_INIT(2 * VALUE_SHOWN), rule = BUF_INIT(2 * VALUE_SHOWN);
+    struct buf shown = BUF_INIT((size_t)2 * VALUE_SHOWN), rule = BUF_INIT((size_t)2 * VALUE_SHOWN);
     const cJSON *item;
     bool bad = false;
     int size = cJSON_GetArraySize(list);

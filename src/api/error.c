@@ -102,7 +102,7 @@ __attribute__((format(printf, 4, 0))) static void answer(struct api_response *re
 
     (void)buf_vprintf(&message, format, args);
     buf_done(&response->body);
-    response->body = BUF_INIT(2 * MESSAGE_BYTES);
+    response->body = BUF_INIT((size_t)2 * MESSAGE_BYTES);
     response->status = api_error_status(exception);
     response->content_type = NULL;
     (void)snprintf(response->error_type, sizeof response->error_type, "%s", exception);

@@ -65,7 +65,7 @@ static bool number_of(struct call *call, const struct store_function *function, 
 bool find_version(struct call *call, const struct store_function *function, const char *qualifier,
                   struct store_version *ret_version)
 {
-    int64_t number;
+    int64_t number = -1;
     int found;
 
     if (!number_of(call, function, qualifier, &number))

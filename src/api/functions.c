@@ -184,7 +184,7 @@ static bool add_function(struct call *call, struct store_function *ret_function)
 bool create_function(struct call *call)
 {
     bool publish = cJSON_IsTrue(call_member(call->body, "Publish")), fine;
-    struct store_function function;
+    struct store_function function = { 0 };
     struct store_version latest = { 0 }, version = { 0 };
 
     if (!name_is_free(call) || !add_function(call, &function))

@@ -78,7 +78,7 @@ void page_done(struct page *page)
 
 bool page_next(cJSON *answer, const char *key)
 {
-    AUTO_BUF struct buf plain = BUF_INIT(MARKER_MAX_BYTES), encoded = BUF_INIT(2 * MARKER_MAX_BYTES);
+    AUTO_BUF struct buf plain = BUF_INIT(MARKER_MAX_BYTES), encoded = BUF_INIT((size_t)2 * MARKER_MAX_BYTES);
 
     return buf_printf(&plain, MARKER_PREFIX "%s", key) == 0 &&
            text_base64_encode(plain.data, plain.len, &encoded) == 0 &&

@@ -131,7 +131,7 @@ static int add_version(const struct store_version *row, void *ctx)
         function->pending = row->pending && build->row->settling == 0;
         return 0;
     }
-    slot = fine ? grow(&function->versions, &function->version_count, sizeof *function->versions) : NULL;
+    slot = fine ? grow(&function->versions, &function->version_count, sizeof(struct fn_version *)) : NULL;
     if (!slot) {
         (void)fn_version_unref(version);
         return out_of_memory(build);

@@ -145,7 +145,7 @@ static bool publish(struct call *call, struct store_function *function, struct s
 {
     const char *description = call_text(call->body, "Description");
     int64_t before = function->next_version;
-    struct store_version version;
+    struct store_version version = { 0 };
     char number[24];
     bool fine;
 

@@ -122,8 +122,8 @@ int text_base64_encode(const void *data, size_t len, struct buf *out)
             bits |= p[i + 2];
         *to++ = digits[bits >> 18];
         *to++ = digits[(bits >> 12) & 63];
-        *to++ = i + 1 < len ? digits[(bits >> 6) & 63] : '=';
-        *to++ = i + 2 < len ? digits[bits & 63] : '=';
+        *to++ = (char)(i + 1 < len ? digits[(bits >> 6) & 63] : '=');
+        *to++ = (char)(i + 2 < len ? digits[bits & 63] : '=');
     }
     *to = '\0';
     out->len = (size_t)(to - out->data);

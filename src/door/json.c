@@ -179,7 +179,7 @@ static int read_unit(const char *text, size_t len)
 static size_t escape_length(struct json_reader *reader)
 {
     size_t len = (size_t)(reader->end - reader->at);
-    char letter = len > 1 ? reader->at[1] : '\0';
+    char letter = (char)(len > 1 ? reader->at[1] : '\0');
 
     if (letter == 'u') {
         reader->canonical = false;

@@ -85,7 +85,7 @@ static void put_clf_time(struct buf *out, uint64_t now_ms)
  * ---------------------------------------------------------------------------------------- */
 
 /* clang-format off */
-#define NAME(text) { text, sizeof text - 1 }
+#define NAME(text) { (text), sizeof(text) - 1 }
 
 /* Not handed on as they came: hop-by-hop ones, cookies (an own member), and those that the platform writes itself
  * and that a caller must not be able to forge. */

@@ -54,10 +54,7 @@ const char *http_status_text(int status)
 /* A prefix is bounded by construction: fixed words, a number, a date, a status text of the table. */
 static char *put(char *to, const char *text)
 {
-    size_t len = strlen(text);
-
-    memcpy(to, text, len);
-    return to + len;
+    return mempcpy(to, text, strlen(text));
 }
 
 static char *put_number(char *to, uint64_t value)

@@ -270,6 +270,7 @@ static bool reserve_input(struct conn *conn, size_t extra)
     if (cap - held >= extra)
         return true;
     cap = grown_cap(conn, held, extra);
+    assert(cap > held); /* sums of limits and of what came: far from SIZE_MAX */
     if (conn->state == CONN_BODY && !has_room(conn, cap - conn->in_cap)) {
         errno = ENOBUFS;
         return false;

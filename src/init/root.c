@@ -162,7 +162,7 @@ static int pivot(struct init_step *step)
 
 int init_build_root(struct init_step *step)
 {
-    int fds[LIMIT_COUNT], r = pivot(step);
+    int fds[LIMIT_COUNT] = { [0 ... LIMIT_COUNT - 1] = -1 }, r = pivot(step);
 
     if (r < 0)
         return r;

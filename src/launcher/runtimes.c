@@ -320,7 +320,7 @@ static int search_folder(struct search *search, const char *folder)
 /* Searches the folders base/pattern, where only pattern's stars are special. */
 static int search_pattern(struct search *search, const char *base, const char *pattern)
 {
-    AUTO_BUF struct buf escaped = BUF_INIT(2 * PATH_MAX);
+    AUTO_BUF struct buf escaped = BUF_INIT((size_t)2 * PATH_MAX);
     glob_t folders;
     int result = 0;
 

