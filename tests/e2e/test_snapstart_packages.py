@@ -50,7 +50,7 @@ def check_connections(postgres, answers):
 def test_node_with_pg_express_and_the_sdk(near, postgres):
     function = near.deploy(build.npm_packages(), "nodejs20.x", "index.handler", Timeout=20, MemorySize=512,
                            Environment={"Variables": {"PG_PORT": str(postgres.port), "CLOSE_SERVER": "1"}}, **SNAP)
-    version, answers = restored(near, function, [{"n": i} for i in range(3)])
+    version, answers = restored(near, function, [{"n": i, "hold": 0.7} for i in range(3)])
     assert {one["count"] for one in answers} == {1} and {one["refused"] for one in answers} == {"ECONNREFUSED"}
     check_connections(postgres, answers)
     again = function.call({"n": 6}, Qualifier=version)
@@ -74,7 +74,7 @@ def test_python_with_psycopg_fastapi_numpy_and_boto3(near, postgres):
     python = "/usr/bin/python3.11" if os.path.exists("/usr/bin/python3.11") else sys.executable
     function = near.deploy(build.pip_packages(python), "python3.11", "index.handler", Timeout=20, MemorySize=512,
                            Environment={"Variables": {"PG_PORT": str(postgres.port)}}, **SNAP)
-    version, answers = restored(near, function, [{"n": i} for i in range(3)])
+    version, answers = restored(near, function, [{"n": i, "hold": 0.7} for i in range(3)])
     assert {one["count"] for one in answers} == {1} and {one["sum"] for one in answers} == {499500}
     check_connections(postgres, answers)
     assert len({one["early_random"] for one in answers}) == 1

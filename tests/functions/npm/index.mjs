@@ -18,6 +18,7 @@ const client = new DynamoDBClient({ endpoint: 'http://127.0.0.1:1', maxAttempts:
 let count = 0;
 
 export const handler = async (event) => {
+  await new Promise((done) => setTimeout(done, (event.hold ?? 0) * 1000));
   const backend = (await pool.query('select pg_backend_pid() as pid, $1::int + 1 as next', [event.n])).rows[0];
   const key = (await client.config.credentials()).accessKeyId;
   const refused = await client.send(new ListTablesCommand({})).catch((error) => error.code ?? error.name);

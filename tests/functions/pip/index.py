@@ -1,5 +1,6 @@
 """What people initialise before their handler: a web framework, a database connection, an SDK client, numpy."""
 import os
+import time
 
 import boto3
 import numpy
@@ -40,6 +41,7 @@ def handler(event, context):
     if "rawPath" in event:
         return web(event, context)
     count += 1
+    time.sleep(event.get("hold", 0))
     backend, following = query(event["n"])
     return {"count": count, "early": early, "backend": backend, "next": following, "key": client._request_signer._credentials.get_frozen_credentials().access_key,
             "sum": int(table.sum()), "early_random": early_random, "random": float(numpy.random.random()),
