@@ -27,7 +27,8 @@ static const char oom_score[] = "500";
 
 struct ends {
     int control, log;
-    int joins[CGROUP_MAX_DIRS], join_count;
+    const int *joins; /* the husk's */
+    int join_count;
 };
 
 /* ------------------------------------------------------------------ in the new process */
@@ -306,6 +307,18 @@ static int adopt(struct husk *husk)
     return write(score, oom_score, sizeof oom_score - 1) < 0 ? -errno : 0;
 }
 
+static int open_group(const struct cgroup *group, struct husk *husk, struct err *err)
+{
+    int peak = cgroup_memory_peak_fd(group);
+
+    husk->memory_usage = cgroup_memory_usage_fd(group);
+    husk->memory_stat = cgroup_memory_stat_fd(group);
+    husk->memory_peak = peak < 0 ? -1 : peak;
+    if (husk->memory_usage < 0 || husk->memory_stat < 0)
+        return err_set(err, ERR_SYSTEM, ENOENT, "memory of the control group");
+    return 0;
+}
+
 static int make_channels(const struct husk_place *place, struct husk *husk, struct ends *ends,
                          struct err *err)
 {
@@ -325,6 +338,8 @@ static int make_channels(const struct husk_place *place, struct husk *husk, stru
     if (r < 0)
         return err_set(err, ERR_SYSTEM, -r, "control socket");
     r = net_slot_listen(place->netns, &husk->listener, err);
+    if (r == 0)
+        r = open_group(place->cgroup, husk, err);
     if (r == 0 && place->family >= 0) {
         husk->log_out = fcntl(ends->log, F_DUPFD_CLOEXEC, 0);
         r = net_slot_connect(place->netns, husk->listener, &husk->client, &husk->server, err);
@@ -334,15 +349,18 @@ static int make_channels(const struct husk_place *place, struct husk *husk, stru
     /* Into a family no process can be cloned right into its group: that takes the right to write there. */
     if (place->family < 0 && cgroup_has_clone(place->cgroup))
         return 0;
-    ends->join_count = cgroup_join_fds(place->cgroup, ends->joins);
-    return ends->join_count < 0 ? err_set(err, ERR_SYSTEM, -ends->join_count, "joining the control group")
-                                : 0;
+    r = cgroup_join_fds(place->cgroup, husk->joins);
+    if (r < 0)
+        return err_set(err, ERR_SYSTEM, -r, "joining the control group");
+    ends->joins = husk->joins;
+    ends->join_count = husk->join_count = r;
+    return 0;
 }
 
 int husk_spawn(const struct husk_place *place, struct husk *ret_husk, struct err *err)
 {
     struct husk husk = HUSK_NONE_INIT;
-    struct ends ends = { -1, -1, { 0 }, 0 };
+    struct ends ends = { -1, -1, NULL, 0 };
     int r = make_channels(place, &husk, &ends, err);
 
     if (r == 0) {
@@ -356,8 +374,6 @@ int husk_spawn(const struct husk_place *place, struct husk *ret_husk, struct err
         (void)close(ends.control);
     if (ends.log >= 0)
         (void)close(ends.log);
-    for (int i = 0; i < ends.join_count; i++)
-        (void)close(ends.joins[i]);
     if (r == 0) {
         r = adopt(&husk);
         if (r < 0) {
@@ -493,20 +509,23 @@ void husk_hand_over(struct husk *husk)
     close_fd(&husk->log_out);
     close_fd(&husk->client);
     close_fd(&husk->server);
+    close_fd(&husk->memory_usage);
+    close_fd(&husk->memory_stat);
+    close_fd(&husk->memory_peak);
+    for (; husk->join_count > 0; husk->join_count--)
+        close_fd(&husk->joins[husk->join_count - 1]);
 }
 
 void husk_reset(struct husk *husk)
 {
-    const int fds[] = { husk->pidfd,   husk->control, husk->listener, husk->log,    husk->uid_map,
-                        husk->gid_map, husk->client,  husk->server,   husk->log_out };
+    int *const fds[] = { &husk->pidfd, &husk->control, &husk->listener, &husk->uid_map, &husk->gid_map };
 
     /* Others may hold it, too: irorid, and for a moment every process that is being made. Its successor needs
      * the port, and nobody shall connect to it any more. */
     if (husk->listener >= 0)
         (void)shutdown(husk->listener, SHUT_RDWR);
-    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) {
-        if (fds[i] >= 0)
-            (void)close(fds[i]);
-    }
+    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
+        close_fd(fds[i]);
+    husk_hand_over(husk);
     *husk = HUSK_NONE_INIT;
 }

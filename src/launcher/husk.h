@@ -27,9 +27,24 @@ struct husk {
     /* Of a husk in a family, for a clone: both ends of a connection to the listener, and the log's write end.
      */
     int client, server, log_out;
+    /* Of its control group: about its memory, and for a clone to join by (cgroup_join_fds()). */
+    int memory_usage, memory_stat, memory_peak; /* peak: -1 where the kernel does not keep it */
+    int joins[CGROUP_MAX_DIRS], join_count;
 };
 
-#define HUSK_NONE_INIT ((struct husk){ 0, -1, -1, -1, -1, -1, -1, -1, -1, -1 })
+#define HUSK_NONE_INIT                  \
+    ((struct husk){ .pidfd = -1,        \
+                    .control = -1,      \
+                    .listener = -1,     \
+                    .log = -1,          \
+                    .uid_map = -1,      \
+                    .gid_map = -1,      \
+                    .client = -1,       \
+                    .server = -1,       \
+                    .log_out = -1,      \
+                    .memory_usage = -1, \
+                    .memory_stat = -1,  \
+                    .memory_peak = -1 })
 
 /* Of the function's user, inside; recorded on AWS. */
 enum { HUSK_UID = 993, HUSK_GID = 990 };
@@ -87,7 +102,7 @@ int husk_receive(const struct husk *husk, struct control_report *ret_report);
 /** Returns whether its pid namespace is empty; reaps it then. */
 int husk_reap(const struct husk *husk);
 void husk_kill(const struct husk *husk);
-/** Closes what others hold now: the log, the connection. */
+/** Closes what others hold now: the log, the connection, the descriptors of the control group. */
 void husk_hand_over(struct husk *husk);
 /** Closes all descriptors. */
 void husk_reset(struct husk *husk);

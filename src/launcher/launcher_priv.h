@@ -36,6 +36,15 @@ struct clone {
     int32_t pid; /* in the template's namespace; 0 = not told yet */
 };
 
+/* What is done of a START before it comes; launch.c. */
+enum ahead_state {
+    AHEAD_NOTHING,
+    AHEAD_BREWING,  /* its init prepares itself */
+    AHEAD_PREPARED, /* the volume is missing */
+    AHEAD_HOLDING,  /* its init takes identity, mounts and /tmp */
+    AHEAD_HELD,
+};
+
 struct slot {
     struct list node;      /* in launcher.ready, .cold or .busy, as the state says */
     struct list brew_node; /* in launcher.brews while a husk is to be made when there is time */
@@ -48,6 +57,7 @@ struct slot {
     uint64_t oom_kills; /* in the group, at the START */
     struct husk husk;
     struct watch on_control, on_pidfd;
+    enum ahead_state ahead;
     unsigned brew_failures;  /* in a row */
     bool soiled;             /* an earlier environment may have left connections */
     uint64_t packets;        /* sent, when the slot was cleaned last */
@@ -145,10 +155,26 @@ void requests_done(struct launcher *launcher);
 void inspect_begin(struct launcher *launcher, const struct wire_message *message);
 void inspect_done(struct launcher *launcher);
 
+/* launch.c */
+/** Carries out a START or RESTART for which everything is there; what it cannot is in slot.failure and .why.
+ */
+int launch_start(struct slot *slot);
+/** Whether its START is done ahead. */
+bool launch_is_ahead(const struct slot *slot);
+/** Its husk has just been made. */
+void launch_prepare(struct slot *slot);
+/** Its husk says READY or HELD. Returns whether all is done that can be done before a START. */
+bool launch_is_prepared(struct slot *slot, enum control_type report);
+/** The volume of what is done ahead has come. */
+void launch_go_on(struct slot *slot);
+/** It cannot be done: the START fails, or the husk is made anew. */
+void launch_fail_ahead(struct slot *slot);
+void launch_tell_started(struct slot *slot);
+
 /* volumes.c */
 void volumes_init(struct launcher *launcher);
 /** Gives the slot a volume when one is ready; else asks for one, and slot_event() comes later. */
-void volumes_take(struct launcher *launcher, struct slot *slot);
+void volumes_take(struct launcher *launcher, struct slot *slot, unsigned mb);
 /** Asks what lies in the volume of a template-to-be; template_on_measured() comes. */
 void volumes_measure(struct launcher *launcher, const struct slot *slot);
 void volumes_remount(struct launcher *launcher, const struct slot *slot);
@@ -176,7 +202,6 @@ void slot_brew(struct slot *slot);
 void slot_forget_id(struct slot *slot);
 /** Puts it into the list that its state says. */
 void slot_refile(struct slot *slot);
-void slot_tell_started(struct slot *slot);
 /** The clone in it has ended with this status of waitpid(). */
 void slot_clone_ended(struct slot *slot, int status);
 /** Ends the processes; EXITED follows. */

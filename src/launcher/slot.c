@@ -13,7 +13,6 @@
 #include "launcher/launcher_priv.h"
 #include "launcher/templates.h"
 #include "sandbox/net.h"
-#include "sandbox/seccomp.h"
 
 enum { DYING_COMPLAINT_US = 5000000, WAITING_LIMIT_US = 30000000, MAX_BREW_FAILURES = 3 };
 
@@ -130,9 +129,11 @@ static void on_control(void *owner)
             template_on_report(slot, &report);
         return;
     }
-    if (r > 0 && report.type == CONTROL_READY && slot->state.husk == HUSK_BREWING) {
+    if (r > 0 && (report.type == CONTROL_READY || report.type == CONTROL_HELD) &&
+        slot->state.husk == HUSK_BREWING) {
         slot->brew_failures = 0;
-        slot_event(slot, SLOT_ON_HUSK_READY);
+        if (launch_is_prepared(slot, report.type))
+            slot_event(slot, SLOT_ON_HUSK_READY);
         return;
     }
     if (r > 0 && report.type == CONTROL_FAILED && slot->state.husk == HUSK_BREWING) {
@@ -231,6 +232,7 @@ static int brew(struct slot *slot, struct err *err)
     r = husk_spawn(&place, &slot->husk, err);
     if (r < 0)
         return r;
+    launch_prepare(slot);
     if (launcher_watch(launcher, slot->husk.control, &slot->on_control, EPOLLIN) < 0 ||
         launcher_watch(launcher, slot->husk.pidfd, &slot->on_pidfd, EPOLLIN) < 0)
         abort(); /* without memory for it nothing could be noticed any more */
@@ -252,104 +254,6 @@ void slot_brew(struct slot *slot)
 }
 
 /* ------------------------------------------------------------------ actions */
-
-static void close_mounts(struct husk_mounts *mounts)
-{
-    for (uint32_t i = 0; i < mounts->count; i++)
-        (void)close(mounts->fds[i]);
-}
-
-void slot_tell_started(struct slot *slot)
-{
-    bool parked = slot->clone.state == CLONE_MADE;
-    int peak = cgroup_memory_peak_fd(slot->cgroup);
-    struct wire_message message = {
-        .type = WIRE_STARTED, .env_id = slot->env_id, .number = parked ? WIRE_PARKED : 0, .text = ""
-    };
-    int fds[] = {
-        [WIRE_FD_LISTENER] = slot->husk.listener,
-        [WIRE_FD_LOG] = slot->husk.log,
-        [WIRE_FD_PIDFD] = slot->husk.pidfd,
-        [WIRE_FD_MEMORY_USAGE] = cgroup_memory_usage_fd(slot->cgroup),
-        [WIRE_FD_MEMORY_STAT] = cgroup_memory_stat_fd(slot->cgroup),
-        [WIRE_FD_MEMORY_PEAK] = peak >= 0 ? peak : slot->launcher->null,
-        [WIRE_FD_CONNECTION] = slot->husk.server,
-    };
-
-    outbox_send(slot->launcher, &message, fds, parked ? WIRE_FD_CONNECTION + 1 : WIRE_FD_CONNECTION);
-    for (size_t i = WIRE_FD_MEMORY_USAGE; i <= WIRE_FD_MEMORY_PEAK; i++) {
-        if (fds[i] >= 0 && fds[i] != slot->launcher->null)
-            (void)close(fds[i]);
-    }
-    husk_hand_over(&slot->husk);
-}
-
-/* Who is to become what: ids in the user namespace above, which may be a template's. */
-static struct husk_start start_of(const struct slot *slot, const struct husk_mounts *mounts)
-{
-    const struct wire_start *start = &slot->message.start;
-    uint32_t base = slot->launcher->config->uid_base;
-    struct husk_start launch = {
-        .start = start,
-        .mounts = mounts,
-        .hold = slot->clone.state == CLONE_HOLDING,
-        .uid = base + start->uid_index,
-        .gid = base + start->uid_index,
-        .host_uid = base + start->uid_index,
-    };
-
-    if (slot->family && slot->family->serves_all) {
-        launch.uid = launch.gid = HUSK_FAMILY_IDS + start->uid_index;
-    } else if (slot->family) {
-        launch.uid = HUSK_UID;
-        launch.gid = HUSK_GID;
-    }
-    if (slot->own && slot->own->serves_all)
-        launch.family_base = base + 1;
-    return launch;
-}
-
-static int launch_husk(struct slot *slot, const struct husk_mounts *mounts)
-{
-    static struct sock_filter filter[SECCOMP_MAX_TEMPLATE];
-    struct husk_start launch = start_of(slot, mounts);
-
-    launch.is_template = slot->own != NULL;
-    if (slot->own) {
-        launch.filter = filter;
-        launch.filter_count = seccomp_template(slot->own->secret, filter);
-        template_on_launch(slot);
-    }
-    return husk_launch(&slot->husk, &launch, &slot->why);
-}
-
-static int do_launch(struct slot *slot)
-{
-    const struct wire_start *start = &slot->message.start;
-    struct launcher *launcher = slot->launcher;
-    struct husk_mounts mounts = { .count = 0 };
-    int r;
-
-    slot->failure = WIRE_FAIL_SYSTEM;
-    r = cgroup_limit_memory(slot->cgroup, start->memory_mb, &slot->why);
-    if (r == 0 && (start->cpu_millis > 0 || slot->limited))
-        r = cgroup_limit_cpu(slot->cgroup, start->cpu_millis, &slot->why);
-    slot->limited = start->cpu_millis > 0;
-    if (r == 0)
-        r = mounts_open(launcher, start, slot->volume_mount, &mounts, &slot->failure, &slot->why);
-    if (r == 0)
-        r = launch_husk(slot, &mounts);
-    close_mounts(&mounts);
-    slot->volume_mount = -1;
-    slot->exit = (struct wire_exited){ .env_id = slot->env_id, .kind = WIRE_EXIT_SIGNAL, .value = 9 };
-    slot->exit_text[0] = '\0';
-    if (r < 0)
-        return r;
-    slot->oom_kills = cgroup_oom_kills(slot->cgroup);
-    if (slot->clone.state != CLONE_HOLDING)
-        slot_tell_started(slot);
-    return 0;
-}
 
 static void do_kill(struct slot *slot)
 {
@@ -433,9 +337,10 @@ static void do_scrub(struct slot *slot)
     if (slot->own)
         template_drop(slot->own);
     volumes_release(slot->launcher, slot);
-    bury(slot->launcher, slot->cgroup);
+    if (slot->cgroup)
+        bury(slot->launcher, slot->cgroup);
     slot->cgroup = NULL;
-    slot->soiled = true;
+    slot->ahead = AHEAD_NOTHING;
     forget_environment(slot);
 }
 
@@ -449,7 +354,7 @@ void slot_event(struct slot *slot, enum slot_event event)
     if (event == SLOT_ON_HUSK_DEAD && slot->own)
         template_drop(slot->own);
     unsigned actions = slot_step(&slot->state, event);
-    bool launch_failed = (actions & SLOT_DO_LAUNCH) && do_launch(slot) < 0;
+    bool launch_failed = (actions & SLOT_DO_LAUNCH) && launch_start(slot) < 0;
 
     if (actions & SLOT_DO_FAILED)
         do_failed(slot);
@@ -492,7 +397,8 @@ void slot_start(struct slot *slot, char *packet, const struct wire_message *mess
     if (message->start.flags & WIRE_START_TEMPLATE && !template_new(slot))
         log_error("slot %u: no memory for a template", slot->index);
     slot->clone.state = message->start.template_id ? CLONE_HOLDING : CLONE_NONE;
-    volumes_take(launcher, slot);
+    if (!launch_is_ahead(slot))
+        volumes_take(launcher, slot, message->start.tmp_mb);
     slot_event(slot, SLOT_ON_START);
 }
 

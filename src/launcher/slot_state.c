@@ -74,6 +74,8 @@ static unsigned on_husk_dead(struct slot_state *state)
     case SLOT_WAITING:
         return proceed(state);
     case SLOT_FREE:
+        /* With it goes what was done ahead for the next environment. */
+        return leave(state);
     case SLOT_EXITED:
     case SLOT_LIFE_COUNT:
         break;

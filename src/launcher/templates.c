@@ -77,7 +77,7 @@ static void check_made(struct slot *slot)
     if (slot->clone.state != CLONE_ASKED || !slot->clone.done || slot->clone.pid == 0)
         return;
     slot->clone.state = CLONE_MADE;
-    slot_tell_started(slot);
+    launch_tell_started(slot);
     take_early_end(slot);
 }
 
@@ -123,19 +123,14 @@ static int ask(struct slot *slot)
         .uid = HUSK_UID,
         .gid = HUSK_GID,
         .main_tid = random_tid(),
+        .joins = slot->husk.joins,
+        .join_count = (uint32_t)slot->husk.join_count,
     };
-    int r = cgroup_join_fds(slot->cgroup, target.joins);
 
-    if (r < 0)
-        return r;
-    target.join_count = (uint32_t)r;
-    r = template_request_clone(slot->family->control, &target, &slot->clone.sync);
-    for (uint32_t i = 0; i < target.join_count; i++)
-        (void)close(target.joins[i]);
-    return r;
+    return template_request_clone(slot->family->control, &target, &slot->clone.sync);
 }
 
-void template_on_held(struct slot *slot)
+int template_ask(struct slot *slot)
 {
     struct template *template = slot->family;
     int r = template && template->state == TEMPLATE_READY ? ask(slot) : -ESRCH;
@@ -144,14 +139,20 @@ void template_on_held(struct slot *slot)
         slot->clone.on_sync = (struct watch){ on_sync, slot };
         r = launcher_watch(slot->launcher, slot->clone.sync, &slot->clone.on_sync, EPOLLIN);
     }
-    if (r < 0) {
-        clone_failed(slot, "asking the image", -r, 0);
-        return;
-    }
+    if (r < 0)
+        return err_set(&slot->why, ERR_SYSTEM, -r, "cloning: asking the image");
     slot->clone.state = CLONE_ASKED;
     slot->clone.done = false;
     slot->clone.number = template->requests++;
     list_push_back(&template->asked, &slot->clone.node);
+    return 0;
+}
+
+void template_on_held(struct slot *slot)
+{
+    slot->failure = WIRE_FAIL_TEMPLATE;
+    if (template_ask(slot) < 0)
+        slot_event(slot, SLOT_ON_FAILURE);
 }
 
 /* ------------------------------------------------------------------ the image */
@@ -455,7 +456,9 @@ void template_drop(struct template *template)
         slot->family = NULL;
         slot->surplus = true;
         slot->given_away = false;
-        if (slot->state.life == SLOT_FREE && slot->state.husk != HUSK_NONE)
+        if (slot->state.life == SLOT_WAITING && slot->clone.state == CLONE_HOLDING)
+            launch_fail_ahead(slot);
+        else if (slot->state.life == SLOT_FREE && slot->state.husk != HUSK_NONE)
             slot_event(slot, SLOT_ON_HUSK_ENDING);
         else
             slot_refile(slot);

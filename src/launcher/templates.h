@@ -74,7 +74,9 @@ void templates_bury(struct launcher *launcher);
 void template_on_measured(struct slot *slot, const char *why, unsigned entries);
 /** A report of the init of a template's own slot. */
 void template_on_report(struct slot *slot, const struct control_report *report);
-/** The slot's init holds: asks the image for the clone. */
+/** Asks the image for a clone in the slot, whose init holds. Returns 0, or negative with slot.why. */
+int template_ask(struct slot *slot);
+/** The slot's init holds. */
 void template_on_held(struct slot *slot);
 /** Gives up what is on its way; also when nothing is. */
 void template_forget_clone(struct slot *slot);

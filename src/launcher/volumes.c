@@ -75,7 +75,7 @@ static struct volume_size *add_size(struct launcher *launcher, unsigned mb)
 /* The volume and a mount of it are there; a clone's gets what the template's INIT has left in its own. */
 static void taken(struct launcher *launcher, struct slot *slot)
 {
-    const struct template *template = slot->clone.state == CLONE_HOLDING ? slot->family : NULL;
+    const struct template *template = slot->ahead == AHEAD_NOTHING ? NULL : slot->family;
 
     if (template && template->tmp_entries > 0)
         ask(launcher, KEEPER_FILL, slot->volume_id, template->slot->volume_id);
@@ -88,9 +88,8 @@ void volumes_measure(struct launcher *launcher, const struct slot *slot)
     ask(launcher, KEEPER_MEASURE, slot->volume_id, 0);
 }
 
-void volumes_take(struct launcher *launcher, struct slot *slot)
+void volumes_take(struct launcher *launcher, struct slot *slot, unsigned mb)
 {
-    unsigned mb = slot->message.start.tmp_mb;
     struct volume_size *size = find_size(launcher, mb);
     struct ready_volume *ready;
 
@@ -160,14 +159,25 @@ static void store(struct launcher *launcher, const struct keeper_answer *answer)
 
 static struct slot *user_of(struct launcher *launcher, uint64_t volume_id)
 {
-    list_each(at, &launcher->busy)
-    {
-        struct slot *slot = list_entry(at, struct slot, node);
-
-        if (slot->volume_id == volume_id)
-            return slot;
+    for (unsigned i = 0; i < launcher->slot_count; i++) {
+        if (launcher->slots[i]->volume_id == volume_id)
+            return launcher->slots[i];
     }
     return NULL;
+}
+
+static void arrived(struct slot *slot)
+{
+    slot_event(slot, SLOT_ON_VOLUME);
+    launch_go_on(slot);
+}
+
+static void failed(struct slot *slot)
+{
+    if (slot->ahead == AHEAD_NOTHING)
+        slot_event(slot, SLOT_ON_FAILURE);
+    else
+        launch_fail_ahead(slot);
 }
 
 static void on_slot_answer(struct slot *slot, const struct keeper_answer *answer)
@@ -179,7 +189,7 @@ static void on_slot_answer(struct slot *slot, const struct keeper_answer *answer
         slot->failure = WIRE_FAIL_SYSTEM;
         if (answer->request == KEEPER_MAKE)
             slot->volume_id = 0;
-        slot_event(slot, SLOT_ON_FAILURE);
+        failed(slot);
         return;
     }
     if (slot->volume_mount >= 0)
@@ -188,19 +198,18 @@ static void on_slot_answer(struct slot *slot, const struct keeper_answer *answer
     if (answer->request == KEEPER_MAKE)
         taken(slot->launcher, slot);
     if (answer->request != KEEPER_MAKE || slot->state.volume)
-        slot_event(slot, SLOT_ON_VOLUME);
+        arrived(slot);
 }
 
 static void on_filled(struct slot *slot, const struct keeper_answer *answer)
 {
     if (!answer->failed) {
-        slot_event(slot, SLOT_ON_VOLUME);
+        arrived(slot);
         return;
     }
     (void)err_set(&slot->why, ERR_SYSTEM, 0, "cloning: %s", answer->text);
     log_warn("slot %u: %s", slot->index, slot->why.text);
-    slot->failure = WIRE_FAIL_TEMPLATE;
-    slot_event(slot, SLOT_ON_FAILURE);
+    failed(slot);
 }
 
 void volumes_on_answer(struct launcher *launcher)

@@ -54,9 +54,9 @@ int template_capture_receive(struct template_capture *capture, struct template_c
 void template_capture_cancel(struct template_capture *capture);
 
 struct template_slot {
-    int pidfd;    /* of the slot's init, which waits in hold; borrowed, as are the next ones */
-    int api, log; /* client's end of the connection; write end of the log */
-    int joins[TEMPLATE_MAX_JOINS]; /* files to join control groups by */
+    int pidfd;        /* of the slot's init, which waits in hold; borrowed, as are the next ones */
+    int api, log;     /* client's end of the connection; write end of the log */
+    const int *joins; /* files to join control groups by, at most TEMPLATE_MAX_JOINS */
     uint32_t join_count;
     uint64_t ns_flags;
     uint32_t uid, gid; /* inside */

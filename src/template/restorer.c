@@ -47,6 +47,7 @@ enum {
     MSG_CMSG_CLOEXEC_ = 0x40000000,
     MSG_NOSIGNAL_ = 0x4000,
     EINTR_ = 4,
+    EINVAL_ = 22,
     EPROTO_ = 71,
     ENOSYS_ = 38,
     MADV_DONTFORK_ = 10,
@@ -575,8 +576,12 @@ static void await_threads(struct template_data *data)
 /* Entering the slot's user namespace has filled it. Threads inherit it empty. */
 static void drop_bounding_set(struct template_data *data)
 {
-    for (long capability = 0; capability < 64; capability++)
-        (void)CALL_SECRET(data, prctl, PR_CAPBSET_DROP, capability, 0);
+    long capability = 0, result;
+
+    while ((result = CALL_SECRET(data, prctl, PR_CAPBSET_DROP, capability, 0)) == 0)
+        capability++;
+    if (result != -EINVAL_) /* beyond what this kernel knows */
+        give_up(data, TEMPLATE_STEP_CAPABILITIES, result, (uint32_t)capability);
 }
 
 static void become_user(struct template_data *data)
@@ -714,7 +719,7 @@ static long make_clone(struct template_data *data)
     long result;
 
     zero(&args, sizeof args);
-    args.flags = CLONE_VM | CLONE_VFORK | CLONE_PARENT;
+    args.flags = CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_PARENT;
     args.stack = (uint64_t)data->helper_stack;
     args.stack_size = TEMPLATE_STACK;
     data->result_step = TEMPLATE_STEP_CLONE;

@@ -14,6 +14,7 @@ struct world {
     bool environment; /* irorid believes there is one */
     bool process;     /* one was made and has not been seen dead */
     bool asked_volume;
+    bool ahead; /* the husk brings the volume with it, and has it before it is ready */
     unsigned launches, exits, gones, failures, starts;
 };
 
@@ -50,6 +51,10 @@ static void perform(struct world *world, unsigned actions)
     if (actions & SLOT_DO_BREW) {
         assert_false(world->process);
         world->process = true;
+        if (world->ahead && world->state.life != SLOT_EXITED && !world->state.restarted) {
+            world->state.volume = false;
+            world->asked_volume = true;
+        }
     }
 }
 
@@ -65,7 +70,8 @@ static bool possible(const struct world *world, enum slot_event event)
     case SLOT_ON_KILL:
         return world->environment;
     case SLOT_ON_HUSK_READY:
-        return world->process && state->husk == HUSK_BREWING;
+        return world->process && state->husk == HUSK_BREWING &&
+               (!world->ahead || state->restarted || state->volume);
     case SLOT_ON_HUSK_ENDING:
     case SLOT_ON_HUSK_DEAD:
         return world->process;
@@ -85,7 +91,8 @@ static void apply(struct world *world, enum slot_event event)
     unsigned actions;
 
     if (event == SLOT_ON_START) {
-        world->environment = world->asked_volume = true;
+        world->environment = true;
+        world->asked_volume |= !world->ahead;
         world->starts++;
     }
     if (event == SLOT_ON_VOLUME)
@@ -103,6 +110,8 @@ static void apply(struct world *world, enum slot_event event)
     /* A waiting slot always waits for something that will come. */
     if (world->state.life == SLOT_WAITING)
         assert_true(world->state.husk != HUSK_READY || world->asked_volume);
+    if (world->state.life == SLOT_WAITING && world->ahead && world->state.husk == HUSK_BREWING)
+        assert_true(world->state.volume || world->asked_volume);
     if (world->state.life == SLOT_LEAVING)
         assert_int_equal(world->state.husk, HUSK_DYING);
 }
@@ -126,6 +135,23 @@ static void test_all_orders_of_events_keep_the_rules(void **state)
 {
     (void)state;
     assert_true(explore((struct world){ .state = { SLOT_FREE, HUSK_NONE, false, false } }, 8) > 100000);
+}
+
+static void test_all_orders_with_what_is_done_ahead(void **state)
+{
+    (void)state;
+    assert_true(explore((struct world){ .state = { SLOT_FREE, HUSK_NONE, false, false }, .ahead = true }, 8) >
+                10000);
+}
+
+static void test_what_was_done_ahead_ends_with_its_husk(void **state)
+{
+    (void)state;
+    struct slot_state slot = { SLOT_FREE, HUSK_READY, true, false };
+
+    assert_int_equal(slot_step(&slot, SLOT_ON_HUSK_ENDING), SLOT_DO_KILL);
+    assert_int_equal(slot_step(&slot, SLOT_ON_HUSK_DEAD), SLOT_DO_SCRUB);
+    assert_false(slot.volume);
 }
 
 static void test_a_prepared_slot_launches_at_once(void **state)
@@ -174,6 +200,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_orders_of_events_keep_the_rules),
+        cmocka_unit_test(test_all_orders_with_what_is_done_ahead),
+        cmocka_unit_test(test_what_was_done_ahead_ends_with_its_husk),
         cmocka_unit_test(test_a_prepared_slot_launches_at_once),
         cmocka_unit_test(test_a_kill_is_answered_when_the_processes_are_gone),
         cmocka_unit_test(test_an_ended_program_is_told_once_and_a_new_husk_made),
