@@ -185,6 +185,7 @@ static bool is_as_template(const struct slot *slot)
 
 static int start_held(struct slot *slot)
 {
+    slot->ahead = AHEAD_NOTHING; /* from here on it is the environment's */
     slot->failure = WIRE_FAIL_TEMPLATE;
     if (!is_as_template(slot))
         return err_set(&slot->why, ERR_INVALID, 0, "cloning: not what the template was made for");
