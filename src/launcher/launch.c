@@ -27,7 +27,7 @@ static void close_mounts(struct husk_mounts *mounts)
 void launch_tell_started(struct slot *slot)
 {
     const struct husk *husk = &slot->husk;
-    bool parked = slot->clone.state == CLONE_MADE;
+    bool parked = slot->clone.state == CLONE_ASKED;
     struct wire_message message = {
         .type = WIRE_STARTED, .env_id = slot->env_id, .number = parked ? WIRE_PARKED : 0, .text = ""
     };

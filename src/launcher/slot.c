@@ -92,8 +92,7 @@ static void count_brew_failure(struct slot *slot)
         slot_event(slot, SLOT_ON_FAILURE);
 }
 
-/* While a clone is being made STARTED has not been said: any end of the slot's init is a failure of the
- * START. */
+/* While a clone is being made any end of the slot's init is a failure of the START. */
 static void husk_ended(struct slot *slot)
 {
     bool making = slot->clone.state == CLONE_HOLDING || slot->clone.state == CLONE_ASKED;

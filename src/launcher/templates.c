@@ -77,7 +77,6 @@ static void check_made(struct slot *slot)
     if (slot->clone.state != CLONE_ASKED || !slot->clone.done || slot->clone.pid == 0)
         return;
     slot->clone.state = CLONE_MADE;
-    launch_tell_started(slot);
     take_early_end(slot);
 }
 
@@ -145,6 +144,7 @@ int template_ask(struct slot *slot)
     slot->clone.done = false;
     slot->clone.number = template->requests++;
     list_push_back(&template->asked, &slot->clone.node);
+    launch_tell_started(slot);
     return 0;
 }
 

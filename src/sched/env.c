@@ -606,8 +606,11 @@ static void step(struct env *env, enum life_event event)
         close_process(env);
         unreachable = send_start(env, WIRE_RESTART, true) < 0;
     }
-    if (actions & LIFE_DO_START)
+    if (actions & LIFE_DO_START) {
+        close_process(env);
+        env->restore_us = 0;
         unreachable = send_start(env, WIRE_START, true) < 0;
+    }
     if (actions & LIFE_DO_LIMIT_CPU)
         limit_cpu(env);
     act_on_invocation(env, actions, before, event);
@@ -718,7 +721,7 @@ static void on_started(struct env *env, uint64_t flags, int *fds, size_t fd_coun
 static void on_failed(struct env *env, const struct wire_message *message)
 {
     if (message->number == WIRE_FAIL_TEMPLATE && env->template_id) {
-        templates_clone_refused(env->sched, env->template_id, message->text);
+        templates_clone_refused(env->sched, env->template_id, env->state != LIFE_STARTING, message->text);
         step(env, LIFE_ON_NO_CLONE);
         return;
     }

@@ -10,9 +10,9 @@
  *   DOWN ─invoke─▶ RESTARTING ─started─▶ REINIT ─next─▶ BUSY
  *   anything ─evict─▶ STOPPING ─gone─▶ DEAD
  *
- * A start that was to be a clone and could not is an ordinary one; nobody sees the difference.
- * DOWN has a slot and /tmp but no process worth keeping: the next invocation
- * starts one and pays for its INIT ("suppressed init").
+ * A start that was to be a clone and could not is an ordinary one; nobody sees the difference, even if
+ * STARTED was said and the event given to where the clone would have been. DOWN has a slot and /tmp but no
+ * process worth keeping: the next invocation starts one and pays for its INIT ("suppressed init").
  * sched/env.c feeds the events in and carries the actions out, in bit order.
  */
 
@@ -41,7 +41,7 @@ enum life_event {
     LIFE_ON_INIT_ERROR, /* the runtime posted init/error */
     LIFE_ON_EXITED,     /* the runtime process is gone */
     LIFE_ON_FAILED,     /* the launcher could not start it */
-    LIFE_ON_NO_CLONE,   /* its template made no clone, and there is nothing of it */
+    LIFE_ON_NO_CLONE,   /* its template made no clone, and there is nothing of it; also after STARTED */
     LIFE_ON_TIMEOUT,    /* the state's limit passed */
     LIFE_ON_LINGER,     /* idle long enough to be frozen */
     LIFE_ON_EVICT,      /* no longer wanted; only for environments without an invocation */

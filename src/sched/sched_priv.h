@@ -318,7 +318,8 @@ struct template_choice {
 /** What a first start of this version is to be cloned from. */
 struct template_choice templates_choose(struct sched *sched, const struct fn_version *version);
 void templates_cloned(struct sched *sched, uint64_t id);
-void templates_clone_refused(struct sched *sched, uint64_t id, const char *why);
+/** counted: templates_cloned() was called for it. */
+void templates_clone_refused(struct sched *sched, uint64_t id, bool counted, const char *why);
 /** A clone came to its first `next`. */
 void templates_clone_lives(struct sched *sched, uint64_t id);
 /** A clone ended before it had done anything, by this signal or status, and not by us. */

@@ -253,7 +253,7 @@ static void count_death(struct template *template, const char *why)
     template_step_event(template, TEMPLATE_ON_BROKEN);
 }
 
-void templates_clone_refused(struct sched *sched, uint64_t id, const char *why)
+void templates_clone_refused(struct sched *sched, uint64_t id, bool counted, const char *why)
 {
     struct template *template = template_find_id(sched, id);
     bool again;
@@ -261,6 +261,7 @@ void templates_clone_refused(struct sched *sched, uint64_t id, const char *why)
     if (!template)
         return;
     template->fallbacks++;
+    template->clones -= counted;
     template_set_text(template->reason, sizeof template->reason, why, strlen(why));
     again = strcmp(template->refused, template->reason) == 0;
     (void)snprintf(template->refused, sizeof template->refused, "%s", template->reason);

@@ -25,8 +25,10 @@
  *   CAPTURE ──▶ CAPTURED            number 0: START may name it, text = "" or "N sockets", the number of
  *                                   connections that its clones find closed by their peer; 1: refused,
  *                                   text = why, and it waits for its KILL
- *   START with template_id ──▶ STARTED with WIRE_PARKED
- *                         ──▶ FAILED with WIRE_FAIL_TEMPLATE: the same env_id may be STARTed without it
+ *   START with template_id ──▶ STARTED with WIRE_PARKED, as soon as the clone is asked for: what is written
+ *                              to its connection waits for it
+ *                         ──▶ FAILED with WIRE_FAIL_TEMPLATE, also after that STARTED: nothing was read, there
+ *                              is no environment, and the same env_id may be STARTed without a template
  *   EXITED ◀── | KILL ──▶ GONE      no more clones; those that live go on
  *
  * INSPECT ──▶ INSPECTED               what an environment has left in its processes and its /tmp; one at a

@@ -172,6 +172,24 @@ static void test_without_a_clone_the_start_is_an_ordinary_one(void **state)
     expect_state(w, TEMPLATE_READY);
 }
 
+static void test_a_clone_that_does_not_come_after_all_is_an_ordinary_start(void **state)
+{
+    struct world *w = *state;
+    uint64_t template_id = make_template(w, TEMPLATE_READY), id;
+
+    invoke(w);
+    id = expect_message(w, WIRE_START);
+    assert_int_equal(start.template_id, template_id);
+    started_parked(w, id);
+    failed(w, id, WIRE_FAIL_TEMPLATE);
+    assert_int_equal(w->answers, 0);
+    assert_int_equal(expect_message(w, WIRE_START), id);
+    assert_int_equal(start.template_id, 0);
+    started(w, id);
+    serve(w, id);
+    expect_listed(w, "\"clones\":0,\"fallbacks\":1");
+}
+
 static void test_an_ordinary_start_that_fails_so_has_failed(void **state)
 {
     struct world *w = *state;
@@ -539,6 +557,8 @@ int main(void)
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_restart_is_never_a_clone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_without_a_clone_the_start_is_an_ordinary_one, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_clone_that_does_not_come_after_all_is_an_ordinary_start,
+                                        set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_an_ordinary_start_that_fails_so_has_failed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_starts_are_ordinary_until_the_template_is_ready, set_up,
                                         tear_down),

@@ -272,6 +272,46 @@ static void test_clones_that_cannot_be_made_retire_it(void **state)
     }
 }
 
+/* The launcher says STARTED when it has asked for the clone: the event lies there when none comes. */
+static void test_a_clone_that_does_not_come_leaves_the_event_to_an_ordinary_process(void **state)
+{
+    struct world *w = *state;
+    uint64_t template_id = snap_start(w, "invocation/next"), id;
+
+    invoke(w);
+    id = cloned(w, template_id);
+    expect_text(w, "Lambda-Runtime-Aws-Request-Id: request");
+    failed(w, id, WIRE_FAIL_TEMPLATE);
+    assert_int_equal(expect_message(w, WIRE_START), id);
+    assert_int_equal(start.template_id, 0);
+    assert_int_equal(w->answers, 0);
+    started(w, id);
+    call(w, "GET", "invocation/next", "");
+    assert_int_equal(expect_message(w, WIRE_CPU), id);
+    answer(w);
+    assert_int_equal(w->answers, 1);
+    expect_listed(w, "\"clones\":0,\"fallbacks\":1");
+}
+
+static void test_an_idle_one_that_did_not_come_is_replaced(void **state)
+{
+    struct world *w = *state;
+    uint64_t template_id = clean(w), first, second;
+
+    invoke(w);
+    first = cloned(w, template_id);
+    answer(w);
+    assert_int_equal(expect_message(w, WIRE_KILL), first);
+    second = cloned(w, template_id);
+    simple(w, WIRE_GONE, first);
+    failed(w, second, WIRE_FAIL_TEMPLATE);
+    assert_int_equal(expect_message(w, WIRE_KILL), second);
+    simple(w, WIRE_GONE, second);
+    invoke(w);
+    (void)cloned(w, template_id);
+    answer(w);
+}
+
 static void test_clones_that_end_before_they_answer_retire_it(void **state)
 {
     struct world *w = *state;
@@ -369,6 +409,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_what_waits_in_restore_next_is_told_first, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_restore_that_fails_is_started_anew_for_who_waits, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(
+            test_a_clone_that_does_not_come_leaves_the_event_to_an_ordinary_process, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_an_idle_one_that_did_not_come_is_replaced, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_capture_that_is_refused_is_nobody_s_failure, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_an_init_that_fails_is_the_version_s, set_up, tear_down),
