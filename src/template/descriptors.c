@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -20,7 +21,13 @@
 #include "template/proc_file.h"
 #include "template/sockets.h"
 
-enum { FDINFO_MAX_BYTES = 64 * 1024, LINK_BYTES = 4096, MEMORY_MAJOR = 1, API_CONNECTIONS = 16 };
+enum {
+    FDINFO_MAX_BYTES = 64 * 1024,
+    LINK_BYTES = 4096,
+    MEMORY_MAJOR = 1,
+    API_CONNECTIONS = 16,
+    MQUEUE_MAGIC = 0x19800202
+};
 
 struct end {
     int fd;
@@ -134,6 +141,16 @@ static bool is_plain_device(const struct stat *status)
             number == 9); /* null zero full random urandom */
 }
 
+/* Looks like a file at the root, and would be the template's in every clone. */
+static bool is_queue(const struct listing *listing, int fd)
+{
+    char path[64];
+    struct statfs status;
+
+    (void)snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)listing->source->pid, fd);
+    return statfs(path, &status) == 0 && (unsigned long)status.f_type == MQUEUE_MAGIC;
+}
+
 /* A copy of it will be in the clone's own /tmp. */
 static int add_tmp_file(struct listing *listing, const struct template_op *op, const char *link,
                         struct err *err)
@@ -168,6 +185,8 @@ static int add_file(struct listing *listing, const struct template_op *op, const
     /* A folder would show a clone the template's mounts. */
     if (!S_ISREG(status->st_mode) || (op->flags & (uint32_t)O_PATH) || strncmp(link, "/proc/", 6) == 0)
         return refuse(op->fd, link, "nothing that can be opened again", err);
+    if (is_queue(listing, op->fd))
+        return refuse(op->fd, link, "a POSIX message queue", err);
     if (status->st_nlink == 0)
         return refuse(op->fd, link, "a deleted file", err);
     if (link[0] != '/' || strncmp(link, "/memfd:", 7) == 0 || (in_tmp && !listing->source->function))

@@ -105,7 +105,7 @@ static bool parse_area(const char *line, size_t len, struct proc_area *area)
         return false;
     area->writable = permissions[1] == 'w';
     area->shared = permissions[3] == 's';
-    area->dontfork = area->device = false;
+    area->dontfork = area->device = area->may_write = false;
     if (name == 0 || (size_t)name > len)
         name = (int)len;
     area->name = line + name;
@@ -138,6 +138,7 @@ bool proc_parse_smaps(const char *text, bool (*each)(const struct proc_area *are
             in_area = true;
         } else if (in_area && strncmp(text, "VmFlags:", 8) == 0) {
             area.dontfork = has_flag(text + 8, len - 8, "dc");
+            area.may_write = has_flag(text + 8, len - 8, "mw");
             area.device = has_flag(text + 8, len - 8, "pf") || has_flag(text + 8, len - 8, "io");
             if (!each(&area, ctx))
                 return false;

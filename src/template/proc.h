@@ -26,6 +26,7 @@ bool proc_parse_status(const char *text, struct proc_status *ret_status);
 struct proc_area {
     uint64_t start, end;
     bool shared, writable, dontfork, device;
+    bool may_write;   /* mprotect() can make it writable */
     const char *name; /* not terminated */
     size_t name_len;
 };

@@ -430,7 +430,21 @@ assert libc.syscall(222, 1, None, ctypes.byref(timer)) == 0
 """,
     "interval timer": "import signal; signal.setitimer(signal.ITIMER_REAL, 1000)",
     "a signal is pending": "import os, signal; signal.pthread_sigmask(0, [10]); os.kill(os.getpid(), 10)",
-    "shares writable memory": "import mmap; m = mmap.mmap(-1, 4096)",
+    "shares writable memory (/dev/zero": "import mmap; m = mmap.mmap(-1, 4096)",
+    # What mprotect() can make writable later.
+    "shares writable memory": "import mmap; m = mmap.mmap(-1, 4096, prot=mmap.PROT_READ)",
+    "shares writable memory (/tmp/file": "import mmap; f = open('/tmp/file', 'w+b'); f.truncate(4096); m = mmap.mmap(f.fileno(), 4096, prot=mmap.PROT_READ)",
+    "shares the memory of a file in /tmp (/tmp/file": """
+import mmap
+open("/tmp/file", "wb").write(b"x")
+f = open("/tmp/file", "rb")
+m = mmap.mmap(f.fileno(), 1, prot=mmap.PROT_READ)
+""",
+    "shared memory of System V": "import ctypes; assert ctypes.CDLL(None).shmget(0, 4096, 0o600) >= 0",
+    "semaphores of System V": "import ctypes; assert ctypes.CDLL(None).semget(0, 1, 0o600) >= 0",
+    "message queue of System V": "import ctypes; assert ctypes.CDLL(None).msgget(0, 0o600) >= 0",
+    "it has a POSIX message queue": "import ctypes, os; fd = ctypes.CDLL(None).syscall(240, b'.q', 0o102, 0o600, None); os.close(fd)",
+    "is a POSIX message queue": "import ctypes; fd = ctypes.CDLL(None).syscall(240, b'q', 0o102, 0o600, None); ctypes.CDLL(None).syscall(241, b'q')",
     "more than 64 threads": "import threading, time; [threading.Thread(target=time.sleep, args=(1000,), daemon=True).start() for _ in range(64)]",
     "come to rest": "import threading\ndef spin():\n    while True: pass\nthreading.Thread(target=spin, daemon=True).start()",
     "descriptor 1000": "import os; os.dup2(0, 1000)",

@@ -85,6 +85,16 @@ static const char smaps[] =
     "ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]\n"
     "VmFlags: ex\n";
 
+/* Linux 6.18: mapped with PROT_READ alone. Of a file that is open for reading, which never becomes writable;
+ * of one that is open for writing, too; shared and of no file. */
+static const char smaps_of_readers[] =
+    "7f90b9d5b000-7f90b9d5c000 r--s 00000000 fe:00 9980154                    /tmp/file\n"
+    "VmFlags: rd mr me ms \n"
+    "7f90b9d5c000-7f90b9d5d000 r--s 00000000 fe:00 9980154                    /tmp/file\n"
+    "VmFlags: rd sh mr mw me ms \n"
+    "7f90b9d5d000-7f90b9d5e000 r--s 00000000 00:01 2578                       /dev/zero (deleted)\n"
+    "VmFlags: rd sh mr mw me ms \n";
+
 struct seen {
     struct proc_area areas[8];
     size_t count;
@@ -114,6 +124,20 @@ static void test_smaps(void **state)
     assert_true(seen.areas[2].shared && seen.areas[2].writable && !seen.areas[2].dontfork);
     assert_true(seen.areas[3].device);
     assert_memory_equal(seen.areas[4].name, "[vsyscall]", seen.areas[4].name_len);
+}
+
+static void test_what_may_become_writable(void **state)
+{
+    struct seen seen = { .count = 0 };
+
+    (void)state;
+    assert_true(proc_parse_smaps(smaps_of_readers, remember, &seen));
+    assert_int_equal(seen.count, 3);
+    for (size_t i = 0; i < seen.count; i++)
+        assert_true(seen.areas[i].shared && !seen.areas[i].writable);
+    assert_false(seen.areas[0].may_write);
+    assert_true(seen.areas[1].may_write);
+    assert_true(seen.areas[2].may_write);
 }
 
 static void test_smaps_that_say_too_little_are_refused(void **state)
@@ -190,9 +214,13 @@ static void test_links(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_status), cmocka_unit_test(test_status_without_a_field_is_refused),
-        cmocka_unit_test(test_smaps),  cmocka_unit_test(test_smaps_that_say_too_little_are_refused),
-        cmocka_unit_test(test_fdinfo), cmocka_unit_test(test_links),
+        cmocka_unit_test(test_status),
+        cmocka_unit_test(test_status_without_a_field_is_refused),
+        cmocka_unit_test(test_smaps),
+        cmocka_unit_test(test_what_may_become_writable),
+        cmocka_unit_test(test_smaps_that_say_too_little_are_refused),
+        cmocka_unit_test(test_fdinfo),
+        cmocka_unit_test(test_links),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
