@@ -23,6 +23,7 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "template/descriptors.h"
+#include "template/ipc.h"
 #include "template/proc.h"
 #include "template/proc_file.h"
 #include "template/restorer.h" /* generated */
@@ -38,6 +39,7 @@ enum {
     LIMIT_S = 15,
     NS_LINK_BYTES = 64,
     FOLDER_BYTES = 4096,
+    AREA_NAME_BYTES = 80,
     ITIMERS = 3,
     FILES_LEAST = TEMPLATE_FD_FLOOR + 32, /* that the restorer has at one time */
     FILES_MOST = 4096,
@@ -181,6 +183,18 @@ static bool is_special(const struct proc_area *area)
     return area->name_len > 0 && area->name[0] == '[';
 }
 
+static bool refuse_area(const struct areas *areas, const struct proc_area *area, const char *why)
+{
+    (void)err_set(areas->err, ERR_CONFLICT, 0, "%s (%.*s)", why,
+                  (int)(area->name_len < AREA_NAME_BYTES ? area->name_len : AREA_NAME_BYTES), area->name);
+    return false;
+}
+
+static bool is_in_tmp(const struct proc_area *area)
+{
+    return area->name_len > 5 && memcmp(area->name, "/tmp/", 5) == 0;
+}
+
 static bool take_area(const struct proc_area *area, void *ctx)
 {
     struct areas *areas = ctx;
@@ -190,15 +204,13 @@ static bool take_area(const struct proc_area *area, void *ctx)
     if (is_special(area) &&
         (area->device || memcmp(area->name, "[vs", area->name_len < 3 ? area->name_len : 3) == 0))
         return true; /* vvar, vdso, vsyscall */
-    if (area->shared && area->writable) {
-        (void)err_set(areas->err, ERR_CONFLICT, 0, "it shares writable memory (%.*s)",
-                      (int)(area->name_len < 80 ? area->name_len : 80), area->name);
-        return false;
-    }
-    if (area->device) {
-        (void)err_set(areas->err, ERR_CONFLICT, 0, "it has mapped a device");
-        return false;
-    }
+    if (area->shared && (area->writable || area->may_write))
+        return refuse_area(areas, area, "it shares writable memory");
+    /* Each clone has a copy of the file, and would go on seeing the template's. */
+    if (area->shared && is_in_tmp(area))
+        return refuse_area(areas, area, "it shares the memory of a file in /tmp");
+    if (area->device)
+        return refuse_area(areas, area, "it has mapped a device");
     if (!area->dontfork)
         return true;
     if (last && last->start + last->len == area->start) {
@@ -273,6 +285,8 @@ static int check(struct capture *capture, struct err *err)
         r = check_timers(capture, err);
     if (r == 0)
         r = check_memory(capture, err);
+    if (r == 0)
+        r = ipc_check_empty(pid, err);
     if (r == 0)
         r = find_folder(capture, err);
     return r == 0 ? list_descriptors(capture, err) : r;

@@ -21,6 +21,15 @@ PARTS = {START: START_PART, RESTART: START_PART, FREEZE: 0, THAW: 0, CPU: NUMBER
          CAPTURED: NUMBER | TEXT}
 
 
+# Two runs on one machine at once need different ones.
+UID_BASE = int(os.environ.get("IRORI_UID_BASE", 700000))
+
+
+def instance_of_run(name):
+    """A test's instance, under another name in a run with other user ids."""
+    return name if UID_BASE == 700000 else f"p{UID_BASE // 1000:05}"[-6:] + name[-2:]
+
+
 def build_dir():
     return pathlib.Path(os.environ.get("IRORI_BUILD", ROOT / "build"))
 
@@ -139,9 +148,11 @@ class Environment:
 
 
 class Launcher:
-    def __init__(self, data, instance="testtest", spare=4, extra=(), uid_base=700000, share=None, wait=True,
+    def __init__(self, data, instance="testtest", spare=4, extra=(), uid_base=UID_BASE, share=None, wait=True,
                  preexec=None):
+        instance = instance_of_run(instance)
         self.data, self.instance, self.uid_base = pathlib.Path(data), instance, uid_base
+        self.share = pathlib.Path(share or ROOT / "share")
         self.data.mkdir(parents=True, exist_ok=True)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         reader, self.life = os.pipe()
@@ -151,7 +162,7 @@ class Launcher:
         self.process = subprocess.Popen(
             [str(build_dir() / "irori-launcher"), f"--data-fd={data_fd}", f"--wire-fd={theirs.fileno()}",
              f"--supervisor-fd={reader}", f"--instance={instance}", f"--uid-base={uid_base}",
-             f"--share={share or ROOT / 'share'}", f"--spare-slots={spare}", *extra],
+             f"--share={self.share}", f"--spare-slots={spare}", *extra],
             pass_fds=(data_fd, theirs.fileno(), reader), stderr=open(self.log_path, "ab"), stdin=subprocess.DEVNULL,
             preexec_fn=preexec)
         theirs.close()
@@ -247,7 +258,7 @@ class Launcher:
 
 def traces(instance, data):
     """Whatever of an instance is left on the machine."""
-    found = []
+    instance, found = instance_of_run(instance), []
     for base, folders, _ in os.walk("/sys/fs/cgroup"):
         found += [os.path.join(base, name) for name in folders if name == f"irori-{instance}"]
         if base.count("/") > 4:

@@ -506,11 +506,11 @@ def test_the_next_environment_of_a_slot_sees_no_connections_of_the_former(tmp_pa
 
 
 def test_two_instances_live_side_by_side(tmp_path, share, bootstrap, launcher, code):
-    other = driver.Launcher(tmp_path / "data", instance="pytest05", share=share, spare=1, uid_base=800000)
+    other = driver.Launcher(tmp_path / "data", instance="pytest05", share=share, spare=1, uid_base=driver.UID_BASE + 100000)
     env, theirs = launcher.start(code).hello(), other.start(other.add_code({"bootstrap": bootstrap})).hello()
     other.kill9()
     assert "pid=2" in env.ask("s")
-    again = driver.Launcher(other.data, instance="pytest05", share=share, spare=1, uid_base=800000)
+    again = driver.Launcher(other.data, instance="pytest05", share=share, spare=1, uid_base=driver.UID_BASE + 100000)
     assert again.stop() == 0 and "pid=2" in env.ask("s")
     assert driver.traces("pytest05", other.data) == []
     theirs.close()

@@ -85,6 +85,16 @@ static const char smaps[] =
     "ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]\n"
     "VmFlags: ex\n";
 
+/* Linux 6.18: mapped with PROT_READ alone. Of a file that is open for reading, which never becomes writable;
+ * of one that is open for writing, too; shared and of no file. */
+static const char smaps_of_readers[] =
+    "7f90b9d5b000-7f90b9d5c000 r--s 00000000 fe:00 9980154                    /tmp/file\n"
+    "VmFlags: rd mr me ms \n"
+    "7f90b9d5c000-7f90b9d5d000 r--s 00000000 fe:00 9980154                    /tmp/file\n"
+    "VmFlags: rd sh mr mw me ms \n"
+    "7f90b9d5d000-7f90b9d5e000 r--s 00000000 00:01 2578                       /dev/zero (deleted)\n"
+    "VmFlags: rd sh mr mw me ms \n";
+
 struct seen {
     struct proc_area areas[8];
     size_t count;
@@ -114,6 +124,20 @@ static void test_smaps(void **state)
     assert_true(seen.areas[2].shared && seen.areas[2].writable && !seen.areas[2].dontfork);
     assert_true(seen.areas[3].device);
     assert_memory_equal(seen.areas[4].name, "[vsyscall]", seen.areas[4].name_len);
+}
+
+static void test_what_may_become_writable(void **state)
+{
+    struct seen seen = { .count = 0 };
+
+    (void)state;
+    assert_true(proc_parse_smaps(smaps_of_readers, remember, &seen));
+    assert_int_equal(seen.count, 3);
+    for (size_t i = 0; i < seen.count; i++)
+        assert_true(seen.areas[i].shared && !seen.areas[i].writable);
+    assert_false(seen.areas[0].may_write);
+    assert_true(seen.areas[1].may_write);
+    assert_true(seen.areas[2].may_write);
 }
 
 static void test_smaps_that_say_too_little_are_refused(void **state)
@@ -148,6 +172,13 @@ static void test_fdinfo(void **state)
     assert_true(
         proc_parse_fdinfo("pos:\t0\nflags:\t04002\neventfd-count:               2a\neventfd-id: 4\n", &info));
     assert_int_equal(info.count, 0x2a);
+    assert_int_equal(info.semaphore, -1);
+    /* Linux 6.18: a semaphore says so since 6.6. */
+    assert_true(proc_parse_fdinfo("pos:\t0\nflags:\t02\nmnt_id:\t17\nino:\t1038\n"
+                                  "eventfd-count:                3\neventfd-id: 2\neventfd-semaphore: 1\n",
+                                  &info));
+    assert_int_equal(info.count, 3);
+    assert_int_equal(info.semaphore, 1);
     assert_true(
         proc_parse_fdinfo("pos:\t0\nflags:\t02\nclockid: 1\nticks: 0\nsettime flags: 01\nit_value: (3, 500)\n"
                           "it_interval: (1, 7)\n",
@@ -157,6 +188,14 @@ static void test_fdinfo(void **state)
     assert_int_equal(info.times[1], 7);
     assert_int_equal(info.times[2], 3);
     assert_int_equal(info.times[3], 500);
+    assert_int_equal(info.ticks, 0);
+    /* Linux 6.18: every 5 ms, but it stands still until somebody reads. */
+    assert_true(proc_parse_fdinfo("pos:\t0\nflags:\t02\nmnt_id:\t17\nino:\t1038\nclockid: 1\nticks: 1\n"
+                                  "settime flags: 00\nit_value: (0, 0)\nit_interval: (0, 5000000)\n",
+                                  &info));
+    assert_int_equal(info.ticks, 1);
+    assert_int_equal(info.times[1], 5000000);
+    assert_int_equal(info.times[3], 0);
     assert_true(
         proc_parse_fdinfo("pos:\t0\nflags:\t02000002\nmnt_id:\t15\n"
                           "tfd:        7 events:       19 data:                7  pos:0 ino:2ab sdev:f\n"
@@ -190,9 +229,13 @@ static void test_links(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_status), cmocka_unit_test(test_status_without_a_field_is_refused),
-        cmocka_unit_test(test_smaps),  cmocka_unit_test(test_smaps_that_say_too_little_are_refused),
-        cmocka_unit_test(test_fdinfo), cmocka_unit_test(test_links),
+        cmocka_unit_test(test_status),
+        cmocka_unit_test(test_status_without_a_field_is_refused),
+        cmocka_unit_test(test_smaps),
+        cmocka_unit_test(test_what_may_become_writable),
+        cmocka_unit_test(test_smaps_that_say_too_little_are_refused),
+        cmocka_unit_test(test_fdinfo),
+        cmocka_unit_test(test_links),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
