@@ -134,6 +134,7 @@ def test_a_clone_can_be_restarted_as_an_ordinary_process(launcher, code, templat
 def test_clones_outlive_their_template(launcher, code):
     template = make_template(launcher, code)
     clones = [launcher.start(code, template=template.env_id) for _ in range(3)]
+    assert all(clone.ask("e echo made") == "made\n" for clone in clones)
     template.kill()
     assert all(clone.ask("e echo alive") == "alive\n" for clone in clones)
     env_id = launcher.start_raw(code, template=template.env_id)
@@ -167,6 +168,23 @@ def test_the_death_of_an_image_is_told_and_harms_no_clone(launcher, code):
     assert (message.type, message.number) == (driver.FAILED, driver.FAIL_TEMPLATE)
     template.kill()
     clone.kill()
+
+
+def test_a_clone_that_does_not_come_fails_after_started(launcher, code):
+    template = make_template(launcher, code)
+    (image,) = image_of(launcher)
+    os.kill(image, signal.SIGSTOP)
+    env = launcher.start(code, template=template.env_id)
+    assert env.parked
+    os.kill(image, signal.SIGKILL)
+    message = launcher.receive(env.env_id)
+    assert (message.type, message.number) == (driver.FAILED, driver.FAIL_TEMPLATE)
+    env.close()
+    launcher.send(driver.START, env.env_id, start=launcher.start_options(code))
+    message = launcher.receive(env.env_id)
+    assert (message.type, message.number) == (driver.STARTED, 0)
+    driver.Environment(launcher, env.env_id, message).hello().kill()
+    template.kill()
 
 
 def test_a_process_with_children_is_refused_and_goes_on(launcher, code):
