@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE = 1
 
 all: packages $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
-	@tools/compile-clients.sh
+	@BUILD=$(BUILD) tools/compile-clients.sh
 
 help:
 	@echo 'make          build into build/ (installs missing packages when run as root)'

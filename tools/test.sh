@@ -11,7 +11,7 @@ fi
 tools/packages.sh build run up test
 [ -f "$build/build.ninja" ] || meson setup "$build"
 ninja -C "$build"
-tools/compile-clients.sh
+BUILD=$build tools/compile-clients.sh
 tools/venv.sh "$venv"
 
 rm -rf "$build/test"

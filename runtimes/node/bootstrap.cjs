@@ -17,6 +17,7 @@ const { Loop } = require('./lib/loop.cjs');
 const EXIT_UNSETTLED = 13;
 const EXIT_REJECTION = 128;
 const EXIT_EXCEPTION = 129;
+const PRELOAD = '/var/runtime/lib/dense-heap.so';
 const BEFORE_EXIT = Symbol.for('aws.lambda.beforeExit');
 
 /** Reports what nobody caught. The loop knows whether it belongs to INIT, to an invocation or to neither. */
@@ -62,6 +63,9 @@ function initialise(loop, template = null) {
 function main() {
     const template = process.env.IRORI_TEMPLATE;
     if (template === 'runtime' || template === 'function') {
+        // Ours has done what it is for; the function's child processes shall not have it.
+        if (process.env.LD_PRELOAD === PRELOAD) delete process.env.LD_PRELOAD;
+        process.execArgv = process.execArgv.filter((argument) => !argument.startsWith('--v8-pool-size='));
         require('./lib/template.cjs').serve(template, initialise);
         return;
     }

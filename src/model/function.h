@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum { FN_VCPU_MB = 1769 }; /* MemorySize that comes with one processor */
 enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 enum url_auth { URL_AUTH_NONE, URL_AUTH_IAM };
 

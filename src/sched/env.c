@@ -25,7 +25,6 @@
 enum {
     START_TIMEOUT_MS = 30000,
     INIT_TIMEOUT_MS = 10000, /* lifecycle spec, section 1 */
-    VCPU_MB = 1769,          /* MemorySize of one core */
     LOOP_CLOCK_MS = 1,       /* the loop's clock may be that much behind: a timeout never comes early */
     LOG_MAX_BYTES = 1 << 20,
     KEY_LIFE_MS = 12 * 3600 * 1000,
@@ -250,7 +249,7 @@ static void arm(struct env *env, uint64_t ms)
 
 static void limit_cpu(struct env *env)
 {
-    send_simple(env, WIRE_CPU, (uint64_t)version_of(env)->memory_mb * 1000 / VCPU_MB);
+    send_simple(env, WIRE_CPU, (uint64_t)version_of(env)->memory_mb * 1000 / FN_VCPU_MB);
 }
 
 static void on_timer(uv_timer_t *timer)

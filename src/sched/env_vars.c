@@ -11,7 +11,10 @@
 #include "wire/wire.h"
 
 #define RUNTIME_API "127.0.0.1:9001"
+/* src/preload; runtimes/node/bootstrap.cjs takes it away again. */
+#define NODE_PRELOAD "/var/runtime/lib/dense-heap.so"
 
+enum { V8_THREADS = 4, V8_THREADS_SHARED = 2 };
 enum { VARS_MAX = WIRE_MAX_ENV, ARGS_MAX = 8, VALUE_MAX_BYTES = 8192, WAKE_MAX_BYTES = 1 << 20 };
 
 static void add(struct env_vars *vars, bool *failed, const char *name, const char *format, ...)
@@ -125,6 +128,8 @@ static void add_platform(struct env_vars *vars, bool *failed, const struct env_v
         add(vars, failed, "UV_USE_IO_URING", "0"); /* a ring cannot be cloned */
         if (!text_starts(version->runtime, "provided"))
             add(vars, failed, "IRORI_TEMPLATE", "function");
+        if (text_starts(version->runtime, "nodejs") && !customer(version, "LD_PRELOAD"))
+            add(vars, failed, "LD_PRELOAD", NODE_PRELOAD);
     }
     if (version->log_format == LOG_FORMAT_JSON) {
         add(vars, failed, "AWS_LAMBDA_LOG_FORMAT", "JSON");
@@ -167,11 +172,21 @@ static bool reserved(const char *name)
     return false;
 }
 
-/* wrapper: NULL or "" for none. */
+/* V8 starts four threads for its own work wherever it runs, and each is made again in every clone. One for
+ * each processor that the function has is enough; a runtime's template does not know how many. */
+static unsigned v8_threads(unsigned memory_mb)
+{
+    unsigned processors = (memory_mb + FN_VCPU_MB - 1) / FN_VCPU_MB;
+
+    return processors < V8_THREADS ? processors : V8_THREADS;
+}
+
+/* wrapper: NULL or "" for none; threads: of V8's own in a template, 0 = as many as it likes. */
 static int add_arguments(struct env_vars *vars, const char *runtime, const char *interpreter,
-                         const char *wrapper)
+                         const char *wrapper, unsigned threads)
 {
     const char *args[ARGS_MAX];
+    char pool[32];
     size_t count = 0;
 
     if (text_starts(runtime, "provided")) {
@@ -182,6 +197,9 @@ static int add_arguments(struct env_vars *vars, const char *runtime, const char 
             args[count++] = wrapper;
         args[count++] = interpreter;
         if (text_starts(runtime, "nodejs")) {
+            (void)snprintf(pool, sizeof pool, "--v8-pool-size=%u", threads);
+            if (threads > 0)
+                args[count++] = pool; /* bootstrap.cjs hides it */
             args[count++] = "/var/runtime/bootstrap.cjs";
         } else {
             args[count++] = "-S";
@@ -210,7 +228,8 @@ int env_vars_build(const struct env_vars_input *in, struct env_vars *ret_vars)
         }
         add_platform(&vars, &failed, in);
         failed = failed || add_arguments(&vars, in->version->runtime, in->interpreter,
-                                         customer(in->version, "AWS_LAMBDA_EXEC_WRAPPER")) < 0;
+                                         customer(in->version, "AWS_LAMBDA_EXEC_WRAPPER"),
+                                         in->is_template ? v8_threads(in->version->memory_mb) : 0) < 0;
     }
     if (failed) {
         env_vars_done(&vars);
@@ -231,7 +250,9 @@ int env_vars_build_template(const char *runtime, const char *region, const char 
         add_of_runtime(&vars, &failed, runtime, region);
         add(&vars, &failed, "UV_USE_IO_URING", "0"); /* a ring cannot be cloned */
         add(&vars, &failed, "IRORI_TEMPLATE", "runtime");
-        failed = failed || add_arguments(&vars, runtime, interpreter, NULL) < 0;
+        if (text_starts(runtime, "nodejs"))
+            add(&vars, &failed, "LD_PRELOAD", NODE_PRELOAD);
+        failed = failed || add_arguments(&vars, runtime, interpreter, NULL, V8_THREADS_SHARED) < 0;
     }
     if (failed) {
         env_vars_done(&vars);

@@ -130,6 +130,24 @@ def test_a_published_version_is_restored(server, kind):
     assert "Init Duration" not in text
 
 
+MADE = {"index.mjs": """
+import { execFileSync } from 'node:child_process';
+const child = () => execFileSync(process.execPath, ['-p', 'JSON.stringify([process.execArgv[0], process.env.LD_PRELOAD])']).toString();
+const init = child();
+export const handler = async () => [process.execArgv, process.env.LD_PRELOAD ?? null, JSON.parse(init), JSON.parse(child())];
+"""}
+
+
+def test_functions_do_not_see_how_node_is_prepared_for_cloning(server):
+    function = server.deploy(MADE, "nodejs20.x", "index.handler", MemorySize=512, Timeout=30, **SNAP)
+    version = publish(function)
+    settled(function, version)
+    plain = ["-p", None]
+    assert function.call({}, Qualifier=version) == [[], None, plain, plain]
+    assert of_version(server, function, version)["clones"] == 1
+    assert function.call({}) == [[], None, plain, plain]  # $LATEST: of the runtime's template, or ordinary
+
+
 def test_clones_of_a_version_differ_in_what_is_random(server):
     for kind in ("node", "python"):
         function = make(server, kind, **SNAP)

@@ -170,12 +170,14 @@ static void test_a_template_knows_no_function(void **state)
         char name[64];
 
         (void)snprintf(name, sizeof name, "%.*s", (int)strcspn(vars.env[i], "="), vars.env[i]);
-        if (strcmp(name, "IRORI_TEMPLATE") != 0 && strcmp(name, "UV_USE_IO_URING") != 0)
+        if (strcmp(name, "IRORI_TEMPLATE") != 0 && strcmp(name, "UV_USE_IO_URING") != 0 &&
+            strcmp(name, "LD_PRELOAD") != 0)
             assert_string_equal(value_of(&vars, name), value_of(&ordinary, name));
     }
-    assert_int_equal(vars.argc, ordinary.argc);
-    for (size_t i = 0; i < vars.argc; i++)
-        assert_string_equal(vars.argv[i], ordinary.argv[i]);
+    assert_int_equal(vars.argc, ordinary.argc + 1);
+    assert_string_equal(vars.argv[0], ordinary.argv[0]);
+    assert_string_equal(vars.argv[1], "--v8-pool-size=2");
+    assert_string_equal(vars.argv[2], ordinary.argv[1]);
     env_vars_done(&vars);
     env_vars_done(&ordinary);
 }
@@ -283,6 +285,26 @@ static void test_a_version_s_template_says_what_it_is_to_clients_of_ours(void **
     env_vars_done(&vars);
     vars = build_for(kind, "provided.al2023", true, NULL, 0);
     assert_null(value_of(&vars, "IRORI_TEMPLATE"));
+    assert_null(value_of(&vars, "LD_PRELOAD"));
+    env_vars_done(&vars);
+}
+
+static void test_node_in_a_template_is_made_cheap_to_copy(void **state)
+{
+    (void)state;
+    struct fn_version kind = { .snap_start = true };
+    struct env_var own = { .name = (char[]){ "LD_PRELOAD" }, .value = (char[]){ "/var/task/own.so" } };
+    struct env_vars vars = build_for(kind, "nodejs20.x", true, NULL, 0);
+
+    assert_string_equal(value_of(&vars, "LD_PRELOAD"), "/var/runtime/lib/dense-heap.so");
+    assert_string_equal(vars.argv[1], "--v8-pool-size=1");
+    env_vars_done(&vars);
+    vars = build_for(kind, "nodejs20.x", true, &own, 1);
+    assert_string_equal(value_of(&vars, "LD_PRELOAD"), "/var/task/own.so");
+    env_vars_done(&vars);
+    vars = build_for(kind, "nodejs20.x", false, NULL, 0);
+    assert_null(value_of(&vars, "LD_PRELOAD"));
+    assert_string_equal(vars.argv[1], "/var/runtime/bootstrap.cjs");
     env_vars_done(&vars);
 }
 
@@ -309,6 +331,7 @@ int main(void)
         cmocka_unit_test(test_the_wake_up_message_carries_everything),
         cmocka_unit_test(test_a_version_with_a_template_asks_for_its_credentials),
         cmocka_unit_test(test_a_version_s_template_says_what_it_is_to_clients_of_ours),
+        cmocka_unit_test(test_node_in_a_template_is_made_cheap_to_copy),
         cmocka_unit_test(test_a_restored_clone_is_told_its_log_stream),
         cmocka_unit_test(test_variables_that_a_clone_could_not_obey),
         cmocka_unit_test(test_wrapper_stands_in_front_of_managed_runtimes_only),
