@@ -28,6 +28,7 @@
 
 enum {
     STOP_MS = 9000,   /* a stop takes at most 10 s */
+    SWEEP_MS = 5000,  /* more, when the launcher had to be killed */
     RESTARTS_MAX = 5, /* within RESTART_WINDOW_US: then something is wrong for good */
     RESTART_WINDOW_US = 10000000,
     ARGS_MAX = 192,
@@ -44,6 +45,7 @@ struct server {
     int supervisor; /* our end of the launcher's life line; closing it ends the launcher */
     unsigned restarts;
     uint64_t restart_window_us;
+    bool unswept, swept; /* the last launcher was killed; another was started to sweep */
     bool stopping;
     bool failed; /* a program said that trying again will not help */
     uint64_t stop_deadline_us;
@@ -322,6 +324,7 @@ static void on_irorid_end(struct server *server, int status)
 static void on_launcher_end(struct server *server, int status)
 {
     server->launcher = 0;
+    server->unswept = !WIFEXITED(status);
     close_fd(&server->supervisor);
     describe("irori-launcher", status);
     check_use(server, status);
@@ -356,6 +359,17 @@ static bool mend(struct server *server)
     return start_launcher(server);
 }
 
+/* What a killed launcher leaves is swept by the next one. After the last there is none: one that finds nobody
+ * to serve sweeps and ends. */
+static bool sweep(struct server *server)
+{
+    if (!server->unswept || server->swept)
+        return false;
+    server->swept = true;
+    server->stop_deadline_us = clock_us() + (uint64_t)SWEEP_MS * 1000;
+    return start_launcher(server);
+}
+
 static void on_signal(struct server *server)
 {
     struct signalfd_siginfo info;
@@ -378,7 +392,7 @@ static int run(struct server *server)
             server->failed = true;
             begin_stop(server);
         }
-        if (server->stopping && server->irorid <= 0 && server->launcher <= 0)
+        if (server->stopping && server->irorid <= 0 && server->launcher <= 0 && !sweep(server))
             return server->failed ? 1 : 0;
         if (server->stopping && clock_us() > server->stop_deadline_us) {
             log_error("the programs did not end in time; killing them");

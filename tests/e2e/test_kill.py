@@ -176,6 +176,21 @@ def test_a_killed_part_recovers_by_itself(own_server, program):
     assert listed == {function.name for function in functions}
 
 
+def test_a_launcher_killed_during_a_stop_leaves_nothing(own_server):
+    """No other launcher would come to sweep: the supervisor starts one for that."""
+    server = own_server()
+    all_answer(server, three(server))
+    server.note_processes()
+    os.kill(server.process.pid, signal.SIGSTOP)  # so that it finds both at once
+    kill(server, "irori-launcher")
+    server.process.send_signal(signal.SIGTERM)
+    os.kill(server.process.pid, signal.SIGCONT)
+    assert server.process.wait(20) == 0
+    server.assert_nothing_left()
+    assert "irori-launcher was killed by signal 9" in server.log()
+    server.start()
+
+
 @pytest.mark.timeout(900 if LONG else 180)
 def test_killed_serve_starts_again(own_server):
     """SIGKILL of `irori serve`: its programs end by themselves; the next start sweeps, serves, and a stop leaves nothing."""
