@@ -152,6 +152,7 @@ class Launcher:
                  preexec=None):
         instance = instance_of_run(instance)
         self.data, self.instance, self.uid_base = pathlib.Path(data), instance, uid_base
+        self.share = pathlib.Path(share or ROOT / "share")
         self.data.mkdir(parents=True, exist_ok=True)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         reader, self.life = os.pipe()
@@ -161,7 +162,7 @@ class Launcher:
         self.process = subprocess.Popen(
             [str(build_dir() / "irori-launcher"), f"--data-fd={data_fd}", f"--wire-fd={theirs.fileno()}",
              f"--supervisor-fd={reader}", f"--instance={instance}", f"--uid-base={uid_base}",
-             f"--share={share or ROOT / 'share'}", f"--spare-slots={spare}", *extra],
+             f"--share={self.share}", f"--spare-slots={spare}", *extra],
             pass_fds=(data_fd, theirs.fileno(), reader), stderr=open(self.log_path, "ab"), stdin=subprocess.DEVNULL,
             preexec_fn=preexec)
         theirs.close()

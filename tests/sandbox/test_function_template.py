@@ -32,6 +32,13 @@ def launcher(tmp_path_factory):
     assert driver.traces("pytest26", made.data) == []
 
 
+def build_program(path, source, *command):
+    if not shutil.which(command[0]):
+        pytest.skip(f"NOT TESTED: {command[0]} is not installed")
+    subprocess.run([*command, "-O1", "-D_GNU_SOURCE", "-pthread", "-I", FUNCTIONS / "c", "-o", path, source], check=True)
+    return path
+
+
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory):
     """Compiles a program of this folder or of tests/functions/c once; returns its path."""
@@ -39,10 +46,7 @@ def compiled(tmp_path_factory):
 
     def compile_program(source, *command):
         if (source, command) not in made:
-            if not shutil.which(command[0]):
-                pytest.skip(f"NOT TESTED: {command[0]} is not installed")
-            made[source, command] = folder / f"{len(made)}"
-            subprocess.run([*command, "-O1", "-D_GNU_SOURCE", "-pthread", "-I", FUNCTIONS / "c", "-o", made[source, command], source], check=True)
+            made[source, command] = build_program(folder / f"{len(made)}", source, *command)
         return made[source, command]
 
     return compile_program
@@ -80,8 +84,9 @@ class Template:
         assert not refused, (text, self.environment.read_log(0.1))
         return self
 
-    def clone(self):
-        environment = self.launcher.start(self.code, template=self.environment.env_id, **self.options)
+    def clone(self, **options):
+        options = {"code": self.code, **self.options, **options}
+        environment = self.launcher.start(template=self.environment.env_id, **options)
         return runtime_api.Function(environment, parked_at=self.function.parked_at).restore()
 
     def kill(self):
@@ -642,15 +647,15 @@ def image_memory(template):
     for process in pathlib.Path("/proc").glob("[0-9]*"):
         try:
             if (process / "fd/900").is_symlink() and "python" in (process / "exe").readlink().name and \
-                    (process / "ns/pid").readlink() == pathlib.Path(f"/proc/{init_of(template)}/ns/pid").readlink():
+                    (process / "ns/pid").readlink() == pathlib.Path(f"/proc/{init_of(template.environment)}/ns/pid").readlink():
                 return int(process.name)
         except OSError:
             pass
     raise LookupError("no image")
 
 
-def init_of(template):
-    for line in pathlib.Path(f"/proc/self/fdinfo/{template.environment.pidfd}").read_text().splitlines():
+def init_of(environment):
+    for line in pathlib.Path(f"/proc/self/fdinfo/{environment.pidfd}").read_text().splitlines():
         if line.startswith("Pid:"):
             return int(line.split()[1])
     raise LookupError("no init")
