@@ -57,7 +57,7 @@ def managed(launcher, runtime):
     import json
     for known in json.loads(launcher.ready.text)["runtimes"]:
         if known["id"].startswith(runtime):
-            client = ["/var/runtime/bootstrap.cjs"] if runtime == "nodejs" else ["-S", "/var/runtime/bootstrap.py"]
+            client = ["/var/runtime/bootstrap.cjs"] if runtime.startswith("nodejs") else ["-S", "/var/runtime/bootstrap.py"]
             return {"runtime": known["id"], "argv": [known["inside"], *client]}
     return pytest.skip(f"NOT TESTED: this machine has no {runtime}")
 
