@@ -19,7 +19,7 @@
 
 enum {
     API_PORT = 9001,
-    /* A clone's own process id: never one of the template's threads, which count from 2 on. */
+    /* A clone's own process id; the restorer takes the next one when a thread of the template has it. */
     FIRST_MAIN_TID = 1024,
     MAIN_TID_COUNT = 30000,
     SLOT_NAMESPACES = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS |

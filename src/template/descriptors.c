@@ -17,6 +17,7 @@
 
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "template/eventfd.h"
 #include "template/proc.h"
 #include "template/proc_file.h"
 #include "template/sockets.h"
@@ -40,6 +41,7 @@ struct end {
 struct local {
     struct template_op op; /* what it is by itself */
     uint64_t inode, peer;
+    bool is_shut; /* in one direction or both */
     bool taken;
 };
 
@@ -108,6 +110,41 @@ static int add_epoll(struct listing *listing, const struct template_op *op, cons
     return add(listing, op, err);
 }
 
+static int add_eventfd(struct listing *listing, struct template_op *op, const struct proc_fdinfo *info,
+                       struct err *err)
+{
+    int semaphore = info->semaphore;
+
+    op->type = TEMPLATE_OP_EVENTFD;
+    op->a = info->count;
+    if (semaphore < 0) {
+        AUTO_FD int fd = (int)syscall(SYS_pidfd_getfd, listing->pidfd, op->fd, 0);
+
+        semaphore = fd < 0 ? -errno : eventfd_is_semaphore(fd, info->count);
+    }
+    if (semaphore < 0)
+        return err_set(err, ERR_SYSTEM, -semaphore, "descriptor %d", op->fd);
+    op->b = (uint64_t)semaphore;
+    return add(listing, op, err);
+}
+
+/* One that has expired and was not read yet stands still, also one with an interval: it expires in each
+ * clone at once. */
+static int add_timer(struct listing *listing, struct template_op *op, const struct proc_fdinfo *info,
+                     const char *link, struct err *err)
+{
+    if (info->ticks > 1)
+        return refuse(op->fd, link, "a timer that has expired several times since it was read", err);
+    op->type = TEMPLATE_OP_TIMERFD;
+    op->a = info->clock;
+    memcpy(op->times, info->times, sizeof op->times);
+    if (info->ticks > 0) {
+        op->times[2] = 0;
+        op->times[3] = 1;
+    }
+    return add(listing, op, err);
+}
+
 /* The log may have been duplicated, and standard output may be something else by now. */
 static bool is_log(const struct listing *listing, const struct template_op *op, uint64_t inode)
 {
@@ -125,6 +162,8 @@ static int add_pipe(struct listing *listing, const struct template_op *op, uint6
         log.type = TEMPLATE_OP_LOG;
         return add(listing, &log, err);
     }
+    if (op->flags & O_DIRECT)
+        return refuse(op->fd, link, "a pipe of packets", err);
     if (listing->pipe_count == TEMPLATE_MAX_OPS)
         return refuse(op->fd, link, "one pipe too many", err);
     listing->pipes[listing->pipe_count++] = (struct end){ op->fd, op->flags, inode, false };
@@ -213,7 +252,7 @@ static int add_local(struct listing *listing, const struct template_op *op, uint
     if (listing->local_count == TEMPLATE_MAX_OPS)
         return refuse(op->fd, link, "one socket too many", err);
     *local = (struct local){ .op = *op, .inode = inode };
-    r = socket_find_peer(inode, &local->peer);
+    r = socket_find_peer(inode, &local->peer, &local->is_shut);
     if (r < 0)
         return err_set(err, ERR_SYSTEM, -r,
                        "descriptor %d: the other end of a socket (the kernel needs CONFIG_UNIX_DIAG)",
@@ -274,11 +313,13 @@ static int choose_api(struct listing *listing, struct err *err)
 }
 
 /* What waits in a socket of a pair, into content. */
-static int copy_waiting(const struct listing *listing, int fd, uint8_t content[TEMPLATE_PAIR_BYTES],
-                        uint64_t *ret_len, struct err *err)
+static int copy_waiting(const struct listing *listing, int fd, bool is_stream,
+                        uint8_t content[TEMPLATE_PAIR_BYTES], uint64_t *ret_len, struct err *err)
 {
     AUTO_FD int socket = (int)syscall(SYS_pidfd_getfd, listing->pidfd, fd, 0);
-    int n = socket < 0 ? -errno : socket_peek(socket, content, TEMPLATE_PAIR_BYTES);
+    int n = socket < 0  ? -errno
+            : is_stream ? socket_peek(socket, content, TEMPLATE_PAIR_BYTES)
+                        : socket_peek_packets(socket, content, TEMPLATE_PAIR_BYTES);
 
     if (n < 0)
         return refuse(fd, "socket", "one of a pair with much in it", err);
@@ -295,10 +336,12 @@ static int add_pair(struct listing *listing, const struct local *one, const stru
                               .flags = one->op.flags,
                               .other_flags = other->op.flags,
                               .socket = one->op.socket };
-    int r = copy_waiting(listing, op.fd, op.content, &op.a, err);
+    bool is_stream = TEMPLATE_SOCKET_TYPE(op.socket) == SOCK_STREAM;
+    int r = one->is_shut || other->is_shut ? refuse(op.fd, "socket", "one of a pair that is shut down", err)
+                                           : copy_waiting(listing, op.fd, is_stream, op.content, &op.a, err);
 
     if (r == 0)
-        r = copy_waiting(listing, op.other, op.content + TEMPLATE_PAIR_BYTES, &op.b, err);
+        r = copy_waiting(listing, op.other, is_stream, op.content + TEMPLATE_PAIR_BYTES, &op.b, err);
     return r < 0 ? r : add(listing, &op, err);
 }
 
@@ -359,14 +402,9 @@ static int add_one(struct listing *listing, int fd, const char *link, const stru
         op.type = TEMPLATE_OP_EPOLL;
         return add_epoll(listing, &op, info, link, err);
     case PROC_FD_EVENTFD:
-        op.type = TEMPLATE_OP_EVENTFD;
-        op.a = info->count;
-        return add(listing, &op, err);
+        return add_eventfd(listing, &op, info, err);
     case PROC_FD_TIMERFD:
-        op.type = TEMPLATE_OP_TIMERFD;
-        op.a = info->clock;
-        memcpy(op.times, info->times, sizeof op.times);
-        return add(listing, &op, err);
+        return add_timer(listing, &op, info, link, err);
     case PROC_FD_OTHER:
         break;
     }

@@ -20,7 +20,7 @@
 #include <stdint.h>
 
 enum {
-    TEMPLATE_FORMAT = 2,
+    TEMPLATE_FORMAT = 3,
     TEMPLATE_MAX_THREADS = 64,
     TEMPLATE_MAX_OPS = 512,
     TEMPLATE_MAX_RANGES = 8192,
@@ -41,7 +41,7 @@ enum {
 enum template_op_type {
     TEMPLATE_OP_EPOLL = 1, /* fd */
     TEMPLATE_OP_EPOLL_ADD, /* fd: the epoll, other: what it watches, a: events, b: data */
-    TEMPLATE_OP_EVENTFD,   /* a: count */
+    TEMPLATE_OP_EVENTFD,   /* a: count, b: 1 for a semaphore */
     TEMPLATE_OP_PIPE,      /* fd: read end, other: write end, content: a bytes */
     TEMPLATE_OP_TIMERFD,   /* a: clock, times: interval and value as in struct itimerspec */
     TEMPLATE_OP_FILE,      /* a: offset */
@@ -53,7 +53,8 @@ enum template_op_type {
                               template_socket_address, times: for reading and for writing, content: address */
     TEMPLATE_OP_DEAD,      /* one whose peer has closed; socket, a and times as above */
     TEMPLATE_OP_PAIR,      /* fd and other are each other's peers; socket, a, b: bytes that wait in fd and in
-                              other, content: those of fd, from TEMPLATE_PAIR_BYTES on those of other */
+                              other, content: those of fd, from TEMPLATE_PAIR_BYTES on those of other; but for
+                              a stream each packet with a byte in front that says its length */
 };
 
 /* A socket's kind in template_op.socket: family, type, protocol. */
@@ -115,7 +116,7 @@ struct template_request {
     uint32_t format;
     uint32_t type;     /* enum template_request_type */
     uint64_t ns_flags; /* what to enter of the slot */
-    uint32_t main_tid; /* of the clone; no thread of the template has it */
+    uint32_t main_tid; /* of the clone; or the next one that no thread of the template has */
     uint32_t uid, gid; /* inside the slot */
     uint32_t join_count;
 };

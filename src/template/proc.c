@@ -174,7 +174,10 @@ static bool parse_timer(const char *text, struct proc_fdinfo *info)
 {
     const char *value = field(text, "it_value:"), *interval = field(text, "it_interval:");
 
-    return sscanf(field(text, "clockid:"), "%" SCNu32, &info->clock) == 1 && value && interval &&
+    const char *ticks = field(text, "ticks:");
+
+    return sscanf(field(text, "clockid:"), "%" SCNu32, &info->clock) == 1 && value && interval && ticks &&
+           sscanf(ticks, "%" SCNu64, &info->ticks) == 1 &&
            sscanf(value, " (%" SCNu64 ", %" SCNu64 ")", &info->times[2], &info->times[3]) == 2 &&
            sscanf(interval, " (%" SCNu64 ", %" SCNu64 ")", &info->times[0], &info->times[1]) == 2;
 }
@@ -182,6 +185,7 @@ static bool parse_timer(const char *text, struct proc_fdinfo *info)
 bool proc_parse_fdinfo(const char *text, struct proc_fdinfo *ret_info)
 {
     const char *flags = field(text, "flags:"), *position = field(text, "pos:"), *line = text;
+    const char *semaphore = field(text, "eventfd-semaphore:");
 
     memset(ret_info, 0, offsetof(struct proc_fdinfo, watches));
     ret_info->watch_count = 0;
@@ -190,6 +194,9 @@ bool proc_parse_fdinfo(const char *text, struct proc_fdinfo *ret_info)
         sscanf(position, "%" SCNu64, &ret_info->position) != 1)
         return false;
     (void)hex_field(text, "eventfd-count:", &ret_info->count);
+    ret_info->semaphore = -1;
+    if (semaphore)
+        (void)sscanf(semaphore, "%d", &ret_info->semaphore);
     ret_info->locked = field(text, "lock:") != NULL;
     if (field(text, "clockid:") && !parse_timer(text, ret_info))
         return false;

@@ -19,6 +19,7 @@
 #include <stddef.h>
 
 #include "template/format.h"
+#include "template/tids.h"
 
 /* Of headers that belong to a C library. */
 enum {
@@ -46,6 +47,8 @@ enum {
     SCM_RIGHTS_ = 1,
     MSG_CMSG_CLOEXEC_ = 0x40000000,
     MSG_NOSIGNAL_ = 0x4000,
+    MSG_DONTWAIT_ = 0x40,
+    EFD_SEMAPHORE_ = 1,
     EINTR_ = 4,
     EPROTO_ = 71,
     ENOSYS_ = 38,
@@ -251,6 +254,16 @@ static long open_tmp(const struct template_data *data, const struct template_op 
     return place(fd, op->fd, op->flags);
 }
 
+/* The call that makes it takes no count above 32 bits. */
+static long make_eventfd(const struct template_op *op)
+{
+    long fd = CALL(eventfd2, 0, (op->flags & O_NONBLOCK_) | O_CLOEXEC_ | (op->b ? EFD_SEMAPHORE_ : 0), 0, 0);
+
+    if (fd >= 0 && op->a > 0 && CALL(write, fd, &op->a, sizeof op->a, 0) != sizeof op->a)
+        return -EPROTO_;
+    return place(fd, op->fd, op->flags);
+}
+
 static long make_timer(const struct template_op *op)
 {
     long fd = CALL(timerfd_create, op->a, (op->flags & O_NONBLOCK_) | O_CLOEXEC_, 0, 0), result;
@@ -396,6 +409,23 @@ static long make_ends(const struct template_op *op, int ends[2])
     return result;
 }
 
+static bool send_all(int fd, const uint8_t *data, uint64_t len)
+{
+    return call6(__NR_sendto, fd, (long)data, (long)len, MSG_NOSIGNAL_ | MSG_DONTWAIT_, 0, 0) == (long)len;
+}
+
+/* What waits on the other side of fd. */
+static bool fill_pair(const struct template_op *op, int fd, const uint8_t *content, uint64_t len)
+{
+    if (TEMPLATE_SOCKET_TYPE(op->socket) == SOCK_STREAM_)
+        return len == 0 || send_all(fd, content, len);
+    for (uint64_t at = 0; at < len; at += 1 + content[at]) {
+        if (at + 1 + content[at] > len || !send_all(fd, content + at + 1, content[at]))
+            return false;
+    }
+    return true;
+}
+
 static long make_pair(const struct template_op *op)
 {
     int ends[2];
@@ -403,9 +433,8 @@ static long make_pair(const struct template_op *op)
 
     if (result < 0)
         return result;
-    if (op->a > 0 && CALL(write, ends[1], op->content, op->a, 0) != (long)op->a)
-        return -EPROTO_;
-    if (op->b > 0 && CALL(write, ends[0], op->content + TEMPLATE_PAIR_BYTES, op->b, 0) != (long)op->b)
+    if (!fill_pair(op, ends[1], op->content, op->a) ||
+        !fill_pair(op, ends[0], op->content + TEMPLATE_PAIR_BYTES, op->b))
         return -EPROTO_;
     if (op->flags & O_NONBLOCK_)
         (void)CALL(fcntl, ends[0], F_SETFL, O_NONBLOCK_, 0);
@@ -446,7 +475,7 @@ static long perform(struct template_data *data, const struct template_op *op)
         event.data = op->b;
         return CALL(epoll_ctl, op->fd, EPOLL_CTL_ADD, op->other, &event);
     case TEMPLATE_OP_EVENTFD:
-        return place(CALL(eventfd2, op->a, (op->flags & O_NONBLOCK_) | O_CLOEXEC_, 0, 0), op->fd, op->flags);
+        return make_eventfd(op);
     case TEMPLATE_OP_PIPE:
         return make_pipe(op);
     case TEMPLATE_OP_TIMERFD:
@@ -656,7 +685,7 @@ static _Noreturn void run_clone(struct template_data *data)
 
 static long fork_process(struct template_data *data, bool is_image)
 {
-    int tid = (int)data->request.main_tid;
+    int tid = (int)template_free_tid(data->threads, data->thread_count, data->request.main_tid);
     struct clone_args args;
 
     zero(&args, sizeof args);

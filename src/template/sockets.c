@@ -186,7 +186,7 @@ static int ask_for_peer(int diag, uint64_t inode)
     return send(diag, &message, sizeof message, 0) < 0 ? -errno : 0;
 }
 
-int socket_find_peer(uint64_t inode, uint64_t *ret_peer)
+int socket_find_peer(uint64_t inode, uint64_t *ret_peer, bool *ret_is_shut)
 {
     _Alignas(struct nlmsghdr) char answer[1024];
     const struct nlmsghdr *header = (const void *)answer;
@@ -196,6 +196,7 @@ int socket_find_peer(uint64_t inode, uint64_t *ret_peer)
     ssize_t n;
 
     *ret_peer = 0;
+    *ret_is_shut = false;
     if (r < 0)
         return r;
     n = recv(diag, answer, sizeof answer, 0);
@@ -214,6 +215,8 @@ int socket_find_peer(uint64_t inode, uint64_t *ret_peer)
             memcpy(&peer, answer + at + ATTRIBUTE_HEADER_BYTES, sizeof peer);
             *ret_peer = peer;
         }
+        if (attribute.nla_type == UNIX_DIAG_SHUTDOWN && attribute.nla_len > ATTRIBUTE_HEADER_BYTES)
+            *ret_is_shut = answer[at + ATTRIBUTE_HEADER_BYTES] != 0;
         at += (attribute.nla_len + 3U) & ~3U; /* aligned */
     }
     return 0;
@@ -239,4 +242,43 @@ int socket_peek(int fd, void *data, size_t size)
     return n == waiting && message.msg_controllen == 0 && !(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC))
                ? (int)n
                : -EMSGSIZE;
+}
+
+/* The next one that was not peeked at yet: its length, or negative errno; -EAGAIN: there is none. */
+static int peek_packet(int fd, void *data, size_t size)
+{
+    char control[64];
+    struct iovec iov = { data, size };
+    struct msghdr message = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control
+    };
+    ssize_t n = recvmsg(fd, &message, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+    if (n < 0)
+        return -errno;
+    return message.msg_controllen == 0 && !(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) ? (int)n
+                                                                                          : -EMSGSIZE;
+}
+
+int socket_peek_packets(int fd, uint8_t *data, size_t size)
+{
+    static const int begin = 0;
+    uint8_t packet[UINT8_MAX];
+    size_t used = 0;
+    int before = -1, n;
+
+    if (!get(fd, SOL_SOCKET, SO_PEEK_OFF, &before) ||
+        setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &begin, sizeof begin) < 0)
+        return -errno;
+    while ((n = peek_packet(fd, packet, sizeof packet)) >= 0) {
+        if (used + 1 + (size_t)n > size) {
+            n = -EMSGSIZE;
+            break;
+        }
+        data[used] = (uint8_t)n;
+        memcpy(data + used + 1, packet, (size_t)n);
+        used += 1 + (size_t)n;
+    }
+    (void)setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &before, sizeof before);
+    return n == -EAGAIN ? (int)used : n;
 }

@@ -353,6 +353,10 @@ one.send(b"to other")
 other.send(b"to one")
 packets.send(b"whole")
 other.setblocking(False)
+datagrams, datagrams_peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+for text in (b"first", b"", b"third"):
+    datagrams.send(text)
+datagrams_peer.send(b"back")
 """)
     assert template.capture() == (0, "")
     for _ in range(2):
@@ -360,6 +364,16 @@ other.setblocking(False)
         assert run(clone, "result = [one.recv(99).decode(), other.recv(99).decode(), packets_peer.recv(99).decode()]") == [
             "to one", "to other", "whole"]
         assert run(clone, "result = [one.getblocking(), other.getblocking()]") == [True, False]
+        assert run(clone, "result = [datagrams_peer.recv(99).decode() for _ in range(3)] + [datagrams.recv(99).decode()]") == [
+            "first", "", "third", "back"]
+        assert run(clone, """
+result = []
+for end in (datagrams, datagrams_peer, packets, packets_peer):
+    try:
+        end.recv(9, socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        result.append('nothing')
+""") == ["nothing"] * 4
         assert run(clone, "one.send(b'x'); result = other.recv(9).decode()") == "x"
         assert run(clone, """
 import threading
@@ -367,6 +381,67 @@ async def work():
     return await loop.run_in_executor(None, lambda: 7)
 result = loop.run_until_complete(work())
 """) == 7
+        clone.kill()
+
+
+def test_counters_and_timers_go_on(probe):
+    template = probe("""
+import ctypes, os, select, time
+libc = ctypes.CDLL(None)
+EFD_SEMAPHORE, NONBLOCK = 1, os.O_NONBLOCK
+def counter(count, flags):
+    fd = libc.eventfd(0, flags | NONBLOCK)
+    os.write(fd, count.to_bytes(8, "little"))
+    return fd
+semaphore, plain, vast = counter(3, EFD_SEMAPHORE), counter(3, 0), counter(1 << 40, 0)
+def timer(first, interval):
+    fd = libc.timerfd_create(1, NONBLOCK)
+    libc.timerfd_settime(fd, 0, (ctypes.c_long * 4)(0, interval, 0, first), None)
+    return fd
+expired, unread, running = timer(1000000, 0), timer(1000000, 10000000), timer(999999999, 20000000)
+poll = select.epoll()
+poll.register(expired, select.EPOLLIN)
+poll.register(unread, select.EPOLLIN)
+time.sleep(0.02)
+def read(fd):
+    try:
+        return int.from_bytes(os.read(fd, 8), "little")
+    except BlockingIOError:
+        return 0
+""")
+    assert template.capture() == (0, "")
+    for _ in range(2):
+        clone = template.clone()
+        assert run(clone, "result = [read(semaphore) for _ in range(4)]") == [1, 1, 1, 0]
+        assert run(clone, "result = [read(plain), read(plain), read(vast)]") == [3, 0, 1 << 40]
+        assert sorted(run(clone, "result = poll.poll(5)")) == sorted([[run(clone, f"result = {name}"), 1] for name in ("expired", "unread")])
+        assert run(clone, "result = [read(expired), read(expired)]") == [1, 0]
+        assert run(clone, "result = read(unread) > 0") is True
+        assert run(clone, "time.sleep(0.05); result = [read(unread) > 0, read(expired)]") == [True, 0], "it has an interval"
+        assert run(clone, "time.sleep(1.1); result = read(running) > 0") is True
+        clone.kill()
+
+
+def test_threads_with_high_numbers(probe):
+    """Clones draw the numbers of their main threads from there."""
+    template = probe("""
+import os, threading, time
+for _ in range(1200):
+    thread = threading.Thread(target=lambda: None)
+    thread.start()
+    thread.join()
+stay = threading.Event()
+threads = [threading.Thread(target=stay.wait, daemon=True) for _ in range(40)]
+for thread in threads:
+    thread.start()
+numbers = [thread.native_id for thread in threads]
+assert min(numbers) > 1024
+""").captured()
+    for _ in range(5):
+        clone = template.clone()
+        assert run(clone, "result = os.getpid() in numbers") is False
+        assert run(clone, "result = sorted(map(int, os.listdir('/proc/self/task'))) == sorted([os.getpid(), *numbers])") is True
+        assert run(clone, "stay.set(); [thread.join() for thread in threads]; result = threading.active_count()") == 1
         clone.kill()
 
 
@@ -422,10 +497,33 @@ REFUSED = {
     "a socket that listens": "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen()",
     "a socket with a name of its own": "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0))",
     "one of a pair with much in it": "import socket; a, b = socket.socketpair(); a.send(b'x' * 100)",
+    "one of a pair with much in it (socket)": """
+import socket
+a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+for _ in range(4): a.send(b'12345678')
+""",
+    "one of a pair that is shut down": "import socket; a, b = socket.socketpair(); a.shutdown(socket.SHUT_WR)",
+    "a pipe to somebody else": "import os; r, w = os.pipe(); os.close(r)",
+    "a pipe with more than two ends": "import os; r, w = os.pipe(); w2 = os.open(f'/proc/self/fd/{w}', os.O_WRONLY)",
+    "a pipe of packets": "import os; r, w = os.pipe2(os.O_DIRECT)",
+    "a timer that has expired several times": """
+import ctypes, time
+libc = ctypes.CDLL(None)
+timer, now = libc.timerfd_create(1, 0), (ctypes.c_long * 4)()
+libc.timerfd_settime(timer, 0, (ctypes.c_long * 4)(0, 1000000, 0, 1000000), None)
+time.sleep(0.02)
+libc.timerfd_gettime(timer, now)
+""",
+    "differ in identity or processors": "import os, threading; threading.Thread(target=lambda: (os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]), "
+                                        "threading.Event().wait()), daemon=True).start()",
+    "differ in priority": "import ctypes, threading; threading.Thread(target=lambda: (ctypes.CDLL(None).setpriority(0, 0, 5), "
+                          "threading.Event().wait()), daemon=True).start()",
+    "pidfd": "import ctypes, os; fd = ctypes.CDLL(None).syscall(434, os.getpid(), 0); assert fd > 0",
     "a pipe with much in it": "import os; r, w = os.pipe(); os.write(w, b'x' * 100)",
     "a deleted file": "import tempfile; f = tempfile.TemporaryFile()",
     "a locked file": "import fcntl; f = open('/tmp/lock', 'w'); fcntl.flock(f, fcntl.LOCK_EX)",
     "nothing that can be opened again": "import os; f = os.open('/var/task', os.O_RDONLY)",
+    "nothing that can be opened again (/proc/": "f = open('/proc/self/oom_score_adj', 'w')",
     "child processes": "import subprocess; p = subprocess.Popen(['/bin/sleep', '1000'])",
     "POSIX timer": """
 import ctypes
@@ -670,7 +768,7 @@ def restorer_of(template):
             (begin, middle), (after, end) = ([int(text, 16) for text in area[0].split("-")] for area in (one, other))
             if middle == after and one[1] == "r-xp" and other[1] == "rw-p" and len(one) == len(other) == 5:
                 memory.seek(middle + 16)
-                if struct.unpack("<I", memory.read(4)) == (2,):  # TEMPLATE_FORMAT
+                if struct.unpack("<I", memory.read(4)) == (3,):  # TEMPLATE_FORMAT
                     return pid, begin, end
     raise LookupError("no restorer")
 

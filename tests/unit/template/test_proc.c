@@ -172,6 +172,13 @@ static void test_fdinfo(void **state)
     assert_true(
         proc_parse_fdinfo("pos:\t0\nflags:\t04002\neventfd-count:               2a\neventfd-id: 4\n", &info));
     assert_int_equal(info.count, 0x2a);
+    assert_int_equal(info.semaphore, -1);
+    /* Linux 6.18: a semaphore says so since 6.6. */
+    assert_true(proc_parse_fdinfo("pos:\t0\nflags:\t02\nmnt_id:\t17\nino:\t1038\n"
+                                  "eventfd-count:                3\neventfd-id: 2\neventfd-semaphore: 1\n",
+                                  &info));
+    assert_int_equal(info.count, 3);
+    assert_int_equal(info.semaphore, 1);
     assert_true(
         proc_parse_fdinfo("pos:\t0\nflags:\t02\nclockid: 1\nticks: 0\nsettime flags: 01\nit_value: (3, 500)\n"
                           "it_interval: (1, 7)\n",
@@ -181,6 +188,14 @@ static void test_fdinfo(void **state)
     assert_int_equal(info.times[1], 7);
     assert_int_equal(info.times[2], 3);
     assert_int_equal(info.times[3], 500);
+    assert_int_equal(info.ticks, 0);
+    /* Linux 6.18: every 5 ms, but it stands still until somebody reads. */
+    assert_true(proc_parse_fdinfo("pos:\t0\nflags:\t02\nmnt_id:\t17\nino:\t1038\nclockid: 1\nticks: 1\n"
+                                  "settime flags: 00\nit_value: (0, 0)\nit_interval: (0, 5000000)\n",
+                                  &info));
+    assert_int_equal(info.ticks, 1);
+    assert_int_equal(info.times[1], 5000000);
+    assert_int_equal(info.times[3], 0);
     assert_true(
         proc_parse_fdinfo("pos:\t0\nflags:\t02000002\nmnt_id:\t15\n"
                           "tfd:        7 events:       19 data:                7  pos:0 ino:2ab sdev:f\n"

@@ -129,13 +129,15 @@ static void test_pairs_and_what_waits_in_them(void **state)
 {
     char content[4];
     uint64_t peer;
+    bool is_shut;
     int pair[2];
 
     (void)state;
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
-    if (socket_find_peer(inode_of(pair[0]), &peer) < 0)
+    if (socket_find_peer(inode_of(pair[0]), &peer, &is_shut) < 0)
         skip(); /* a kernel without CONFIG_UNIX_DIAG */
     assert_int_equal(peer, inode_of(pair[1]));
+    assert_false(is_shut);
     assert_int_equal(socket_peek(pair[0], content, sizeof content), 0);
     assert_int_equal(write(pair[1], "abcd", 4), 4);
     for (int i = 0; i < 2; i++) {
@@ -144,10 +146,50 @@ static void test_pairs_and_what_waits_in_them(void **state)
     }
     assert_int_equal(write(pair[1], "e", 1), 1);
     assert_int_equal(socket_peek(pair[0], content, sizeof content), -EMSGSIZE);
+    assert_int_equal(shutdown(pair[1], SHUT_WR), 0);
+    assert_int_equal(socket_find_peer(inode_of(pair[0]), &peer, &is_shut), 0);
+    assert_true(peer == inode_of(pair[1]) && is_shut);
     (void)close(pair[1]);
-    assert_int_equal(socket_find_peer(inode_of(pair[0]), &peer), 0);
+    assert_int_equal(socket_find_peer(inode_of(pair[0]), &peer, &is_shut), 0);
     assert_int_equal(peer, 0);
     (void)close(pair[0]);
+}
+
+/* Of datagrams the kernel counts only the first one; an empty one is one, too. */
+static void expect_packets(int type)
+{
+    static const char *const packets[] = { "one", "", "three" };
+    uint8_t content[12];
+    char text[16];
+    int pair[2];
+
+    assert_int_equal(socketpair(AF_UNIX, type, 0, pair), 0);
+    assert_int_equal(socket_peek_packets(pair[0], content, sizeof content), 0);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(send(pair[1], packets[i], strlen(packets[i]), 0), strlen(packets[i]));
+    assert_int_equal(socket_peek_packets(pair[0], content, sizeof content), 11);
+    assert_memory_equal(content, "\3one\0\5three", 11);
+    /* The kernel shows an empty one no second time. */
+    assert_int_equal(socket_peek_packets(pair[0], content, 10), 10);
+    assert_memory_equal(content, "\3one\5three", 10);
+    assert_int_equal(socket_peek_packets(pair[0], content, 9), -EMSGSIZE);
+    assert_int_equal(send(pair[1], "", 0, 0), 0);
+    assert_int_equal(socket_peek_packets(pair[0], content, 10), -EMSGSIZE);
+    /* It reads on as ever: from the first one, whole. */
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(recv(pair[0], text, sizeof text, MSG_PEEK), strlen(packets[i]));
+        assert_int_equal(recv(pair[0], text, sizeof text, 0), strlen(packets[i]));
+        assert_memory_equal(text, packets[i], strlen(packets[i]));
+    }
+    (void)close(pair[0]);
+    (void)close(pair[1]);
+}
+
+static void test_packets_that_wait(void **state)
+{
+    (void)state;
+    expect_packets(SOCK_DGRAM);
+    expect_packets(SOCK_SEQPACKET);
 }
 
 static void test_descriptors_on_their_way_are_no_bytes(void **state)
@@ -181,6 +223,7 @@ int main(void)
         cmocka_unit_test(test_who_waits_for_an_answer),
         cmocka_unit_test(test_what_becomes_of_a_socket),
         cmocka_unit_test(test_pairs_and_what_waits_in_them),
+        cmocka_unit_test(test_packets_that_wait),
         cmocka_unit_test(test_descriptors_on_their_way_are_no_bytes),
     };
 
