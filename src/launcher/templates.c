@@ -185,11 +185,27 @@ static void fail_asked(struct template *template)
     }
 }
 
+static void refuse(struct template *template, const char *reason)
+{
+    struct slot *slot = template->slot;
+    bool ended = template->program_ended;
+    int status = template->program_status;
+
+    tell(template, WIRE_CAPTURED, 1, reason);
+    template_drop(template);
+    if (ended)
+        slot_clone_ended(slot, status);
+}
+
 /* Its clones live on; the init of its namespaces stays for them. */
 static void image_died(struct template *template)
 {
     struct wire_message message = { .type = WIRE_EXITED, .env_id = template->slot->env_id, .text = "" };
 
+    if (template->state < TEMPLATE_READY) {
+        refuse(template, "the image has ended");
+        return;
+    }
     close_image(template);
     template->state = TEMPLATE_ENDED;
     fail_asked(template);
@@ -252,16 +268,14 @@ static void on_child(struct template *template, int32_t pid, int32_t status)
 
 /* ------------------------------------------------------------------ becoming one */
 
-static void refuse(struct template *template, const char *reason)
+static void get_ready(struct template *template)
 {
-    struct slot *slot = template->slot;
-    bool ended = template->program_ended;
-    int status = template->program_status;
+    char text[32] = "";
 
-    tell(template, WIRE_CAPTURED, 1, reason);
-    template_drop(template);
-    if (ended)
-        slot_clone_ended(slot, status);
+    template->state = TEMPLATE_READY;
+    if (template->dead_sockets > 0)
+        (void)snprintf(text, sizeof text, "%u sockets", template->dead_sockets);
+    tell(template, WIRE_CAPTURED, 0, text);
 }
 
 static void on_capture(void *owner)
@@ -269,7 +283,6 @@ static void on_capture(void *owner)
     struct template *template = owner;
     struct template_captured captured;
     int socket = template->capture.socket;
-    char text[32] = "";
 
     if (template->state != TEMPLATE_CAPTURING || socket < 0)
         return;
@@ -287,10 +300,12 @@ static void on_capture(void *owner)
         refuse(template, "out of memory");
         return;
     }
-    template->state = TEMPLATE_READY;
-    if (captured.dead_sockets > 0)
-        (void)snprintf(text, sizeof text, "%u sockets", captured.dead_sockets);
-    tell(template, WIRE_CAPTURED, 0, text);
+    template->dead_sockets = captured.dead_sockets;
+    template->state = TEMPLATE_MEASURING;
+    if (template->serves_all)
+        get_ready(template);
+    else
+        volumes_measure(template->launcher, template->slot);
 }
 
 static void capture(struct template *template)
@@ -338,13 +353,15 @@ void template_on_measured(struct slot *slot, const char *why, unsigned entries)
 {
     struct template *template = slot->own;
 
-    if (!template || template->state != TEMPLATE_ADOPTING)
+    if (!template || (template->state != TEMPLATE_ADOPTING && template->state != TEMPLATE_MEASURING))
         return;
     template->tmp_entries = entries;
     if (why)
         refuse(template, why);
-    else
+    else if (template->state == TEMPLATE_ADOPTING)
         capture(template);
+    else
+        get_ready(template);
 }
 
 void template_on_report(struct slot *slot, const struct control_report *report)

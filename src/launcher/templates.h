@@ -8,8 +8,11 @@
  * slot of the template's family: a slot whose namespaces were made inside the template's, because only those
  * may its image enter.
  *
- *   ADOPTING ──▶ CAPTURING ──▶ READY ──▶ ENDED      ENDED stays until the last slot of the family is free,
- * which then is an ordinary one
+ *   ADOPTING ──▶ CAPTURING ──▶ MEASURING ──▶ READY ──▶ ENDED
+ *
+ * What lies in /tmp is looked at twice: before, so that a process that cannot become a template goes on, and
+ * in MEASURING, when nobody writes there any more. ENDED stays until the last slot of the family is free,
+ * which then is an ordinary one.
  *
  * A clone of a slot: HOLDING (its init prepares) ──▶ ASKED (the image works) ──▶ MADE
  */
@@ -22,7 +25,13 @@
 #include "launcher/launcher_priv.h"
 #include "template/capture.h"
 
-enum template_state { TEMPLATE_ADOPTING, TEMPLATE_CAPTURING, TEMPLATE_READY, TEMPLATE_ENDED };
+enum template_state {
+    TEMPLATE_ADOPTING,
+    TEMPLATE_CAPTURING,
+    TEMPLATE_MEASURING,
+    TEMPLATE_READY,
+    TEMPLATE_ENDED
+};
 
 enum { TEMPLATE_EARLY = 64 };
 
@@ -34,8 +43,9 @@ struct template
     enum template_state state;
     bool program_ended; /* before it was a template, with this status of waitpid() */
     int program_status;
-    unsigned tmp_entries; /* that INIT has left in /tmp and clones get a copy of */
-    bool serves_all;      /* a runtime template: the ids of all functions are mapped in it */
+    unsigned tmp_entries;  /* that INIT has left in /tmp and clones get a copy of */
+    unsigned dead_sockets; /* connections that clones find closed */
+    bool serves_all;       /* a runtime template: the ids of all functions are mapped in it */
     uint64_t secret[2];
     uint64_t log_inode; /* of the pipe that the program was given as its output; 0 = not known */
     struct template_capture capture;

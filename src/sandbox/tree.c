@@ -115,10 +115,12 @@ static int take_folder(struct walk *walk, int from, int to, const char *name, co
     return enter(walk, TAKE_FD(source), TAKE_FD(copy), status);
 }
 
-static int copy_content(int from, int to, off_t len)
+static int copy_range(int from, int to, off_t at, off_t end)
 {
-    while (len > 0) {
-        ssize_t n = sendfile(to, from, NULL, (size_t)len);
+    if (lseek(to, at, SEEK_SET) < 0)
+        return -1;
+    while (at < end) {
+        ssize_t n = sendfile(to, from, &at, (size_t)(end - at));
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -126,9 +128,27 @@ static int copy_content(int from, int to, off_t len)
             return -1;
         if (n == 0)
             break;
-        len -= n;
     }
     return 0;
+}
+
+/* What was never written takes no room in the copy either. */
+static int copy_content(int from, int to, off_t len)
+{
+    off_t at = 0;
+
+    while (at < len) {
+        off_t end;
+
+        at = lseek(from, at, SEEK_DATA);
+        if (at < 0 && errno == ENXIO)
+            break; /* nothing but a hole */
+        end = at < 0 ? -1 : lseek(from, at, SEEK_HOLE);
+        if (end < 0 || copy_range(from, to, at, end < len ? end : len) < 0)
+            return -1;
+        at = end;
+    }
+    return ftruncate(to, len);
 }
 
 static int take_file(struct walk *walk, int from, int to, const char *name, const struct stat *status)

@@ -52,7 +52,7 @@ struct proc_fdinfo {
     uint32_t clock;
     uint64_t times[4]; /* interval s, ns, value s, ns */
     uint64_t ticks;    /* of a timer, that nobody has read */
-    int semaphore;     /* an eventfd: 1 or 0; -1 = not said, as before Linux 6.6 */
+    int semaphore;     /* an eventfd: 1 or 0; -1 = not said, as before Linux 6.5 */
     bool locked;
     struct proc_watch watches[PROC_MAX_WATCHES];
     size_t watch_count;

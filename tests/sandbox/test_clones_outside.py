@@ -37,18 +37,20 @@ def client(launcher, name):
 
 
 def processes_of(environment):
-    """{"init": pid, "program": pid} of an environment."""
-    init = init_of(environment)
-    inside = (pathlib.Path("/proc") / str(init) / "ns/pid").readlink()
+    """{"init": pid, "program": pid} of an environment; the original of a template may still be ending."""
+    init, deadline = init_of(environment), time.monotonic() + 10
+    inside = pathlib.Path(f"/proc/{init}/ns/pid").readlink()
     others = []
-    for process in pathlib.Path("/proc").glob("[0-9]*"):
-        try:
-            if (process / "ns/pid").readlink() == inside and int(process.name) != init:
-                others.append(int(process.name))
-        except OSError:
-            pass
-    (program,) = others
-    return {"init": init, "program": program}
+    while len(others) != 1:
+        assert time.monotonic() < deadline, others
+        others = []
+        for process in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                if (process / "ns/pid").readlink() == inside and int(process.name) != init:
+                    others.append(int(process.name))
+            except OSError:
+                pass
+    return {"init": init, "program": others[0]}
 
 
 def hierarchies():

@@ -616,6 +616,59 @@ def test_what_lies_in_tmp_and_cannot_be_copied_is_refused(probe, reason):
     assert run(template.function.restore(), "result = 'alive'") == "alive"
 
 
+# Writes when it sees that the others are held: what lies in /tmp has been looked at by then.
+LATE = """
+import os, threading, time
+wrote = False
+def is_held():
+    with open(f"/proc/self/task/{os.getpid()}/stat") as stat:
+        return stat.read().rsplit(")", 1)[1].split()[0] == "t"
+def spin():
+    global wrote
+    while not is_held():
+        again = time.monotonic() + 0.01
+        while time.monotonic() < again:
+            pass
+    WRITE
+    wrote = True
+    threading.Event().wait()
+threading.Thread(target=spin, daemon=True).start()
+"""
+
+
+def test_what_is_written_into_tmp_at_the_last_moment_is_copied(probe):
+    wrote = False
+    for _ in range(10):
+        template = probe(LATE.replace("WRITE", "open('/tmp/late', 'w').write('x' * 5000)"))
+        refused, text = template.capture()
+        if refused:
+            assert "/proc/" in text, text
+            continue
+        for clone in [template.clone() for _ in range(2)]:
+            wrote = run(clone, "result = wrote")
+            assert run(clone, "result = [os.path.getsize('/tmp/' + name) for name in os.listdir('/tmp')]") == ([5000] if wrote else [])
+            clone.kill()
+        if wrote:
+            return
+    pytest.fail("it was never seen while it ran")
+
+
+def test_what_comes_into_tmp_at_the_last_moment_and_cannot_be_copied_is_told(launcher, probe):
+    for _ in range(10):
+        template = probe(LATE.replace("WRITE", "os.mkfifo('/tmp/pipe')"))
+        refused, text = template.capture()
+        if not refused:
+            clone = template.clone()
+            assert run(clone, "result = [wrote, os.listdir('/tmp')]") == [False, []]
+            clone.kill()
+        elif "/proc/" not in text:
+            assert "pipe, socket or device" in text
+            message = launcher.receive(template.environment.env_id)
+            assert message.type == driver.EXITED, message
+            return
+    pytest.fail("it was never seen while it ran")
+
+
 # ---- limits ----------------------------------------------------------------------------------------------------------
 
 def test_a_clone_has_the_memory_of_its_function(launcher, probe):

@@ -67,6 +67,38 @@ static void write_file(int folder, const char *name, const char *text, mode_t mo
     (void)close(fd);
 }
 
+static void test_holes_are_kept(void **state)
+{
+    enum { HOLE = 1 << 20, LENGTH = 3 * HOLE };
+    struct world *world = *state;
+    struct stat status;
+    struct err err = { 0 };
+    char text[8] = { 0 };
+    int fd = openat(world->from, "holes", O_RDWR | O_CREAT | O_EXCL, 0600);
+
+    assert_int_equal(pwrite(fd, "head", 4, 0), 4);
+    assert_int_equal(pwrite(fd, "middle", 6, HOLE), 6);
+    assert_int_equal(ftruncate(fd, LENGTH), 0);
+    (void)close(fd);
+    fd = openat(world->from, "nothing", O_RDWR | O_CREAT | O_EXCL, 0600);
+    assert_int_equal(ftruncate(fd, LENGTH), 0);
+    (void)close(fd);
+    assert_int_equal(tree_copy(world->from, world->to, &err), 0);
+    assert_int_equal(fstatat(world->to, "nothing", &status, 0), 0);
+    assert_true(status.st_size == LENGTH && status.st_blocks == 0);
+    fd = openat(world->to, "holes", O_RDONLY);
+    assert_int_equal(fstat(fd, &status), 0);
+    assert_int_equal(status.st_size, LENGTH);
+    assert_true(status.st_blocks * 512 < HOLE);
+    assert_int_equal(pread(fd, text, 4, 0), 4);
+    assert_string_equal(text, "head");
+    assert_int_equal(pread(fd, text, 7, HOLE), 7);
+    assert_string_equal(text, "middle");
+    assert_int_equal(pread(fd, text, 1, LENGTH - 1), 1);
+    assert_int_equal(text[0], 0);
+    (void)close(fd);
+}
+
 static void test_what_is_copied_is_the_same(void **state)
 {
     const struct timespec times[2] = { { 1000, 5 }, { 2000, 7 } };
@@ -180,6 +212,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_what_is_copied_is_the_same, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_holes_are_kept, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_pipe_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_second_name_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_giant_without_content_is_refused, set_up, tear_down),

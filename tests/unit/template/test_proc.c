@@ -140,6 +140,54 @@ static void test_what_may_become_writable(void **state)
     assert_true(seen.areas[2].may_write);
 }
 
+/* One row for each change of the format; each is one area. */
+static void test_smaps_of_several_kernels(void **state)
+{
+    static const struct {
+        const char *change, *text;
+        bool dontfork, device, may_write;
+    } rows[] = {
+        { "where there are protection keys, and sd where the kernel tracks what was written",
+          "7f0000000000-7f0000100000 rw-p 00000000 00:00 0 \nLocked:                0 kB\n"
+          "THPeligible:    0\nProtectionKey:         0\nVmFlags: rd wr mr mw me dc ac sd \n",
+          true, false, true },
+        { "6.0 and later: Pss_Dirty and KSM (recorded: 6.18)",
+          "7f0000000000-7f0000100000 rw-p 00000000 00:00 0 \nPss_Dirty:             0 kB\n"
+          "KSM:                   0 kB\nTHPeligible:           0\nVmFlags: rd wr mr mw me dc ac \n",
+          true, false, true },
+        { "5.17: names that a program gives its memory, in the place of a file's",
+          "7f0000000000-7f0000100000 rw-p 00000000 00:00 0                          [anon:V8 heap]\n"
+          "VmFlags: rd wr mr mw me dc ac \n",
+          true, false, true },
+        { "6.2: also to memory that it shares",
+          "7f0000000000-7f0000100000 rw-s 00000000 00:01 1037                       [anon_shmem:dc pf io]\n"
+          "VmFlags: rd wr sh mr mw me ms \n",
+          false, false, true },
+        { "6.6: ss for a shadow stack",
+          "7f0000000000-7f0000100000 rw-p 00000000 00:00 0 \nVmFlags: rd wr mr mw me ac ss \n", false, false,
+          true },
+        { "with mseal(): sl for what is sealed",
+          "7f0000000000-7f0000100000 r--p 00000000 00:00 0 \nVmFlags: rd mr me ac sl \n", false, false,
+          false },
+        { "6.13: the clocks of other worlds have an area of their own (recorded: 6.18)",
+          "7fb13ba81000-7fb13ba83000 r--p 00000000 00:00 0                          [vvar_vclock]\n"
+          "Size:                  8 kB\nTHPeligible:           0\nVmFlags: rd mr pf io de dd \n",
+          false, true, false },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct seen seen = { .count = 0 };
+
+        print_message("# %s\n", rows[i].change);
+        assert_true(proc_parse_smaps(rows[i].text, remember, &seen));
+        assert_int_equal(seen.count, 1);
+        assert_int_equal(seen.areas[0].dontfork, rows[i].dontfork);
+        assert_int_equal(seen.areas[0].device, rows[i].device);
+        assert_int_equal(seen.areas[0].may_write, rows[i].may_write);
+    }
+}
+
 static void test_smaps_that_say_too_little_are_refused(void **state)
 {
     static const char *const bad[] = {
@@ -173,7 +221,7 @@ static void test_fdinfo(void **state)
         proc_parse_fdinfo("pos:\t0\nflags:\t04002\neventfd-count:               2a\neventfd-id: 4\n", &info));
     assert_int_equal(info.count, 0x2a);
     assert_int_equal(info.semaphore, -1);
-    /* Linux 6.18: a semaphore says so since 6.6. */
+    /* Linux 6.18: a semaphore says so since 6.5. */
     assert_true(proc_parse_fdinfo("pos:\t0\nflags:\t02\nmnt_id:\t17\nino:\t1038\n"
                                   "eventfd-count:                3\neventfd-id: 2\neventfd-semaphore: 1\n",
                                   &info));
@@ -213,6 +261,64 @@ static void test_fdinfo(void **state)
     assert_false(proc_parse_fdinfo("pos:\t0\nflags:\t02\nclockid: 1\n", &info));
 }
 
+/* One row for each change of the format. */
+static void test_fdinfo_of_several_kernels(void **state)
+{
+    static const struct {
+        const char *change, *text;
+        int watched; /* descriptor; -1 = nothing is watched */
+        uint64_t inode, count;
+        int semaphore;
+        bool locked;
+    } rows[] = {
+        { "3.8 to 4.12: an epoll does not say what files it watches",
+          "pos:\t0\nflags:\t02\nmnt_id:\t10\ntfd:        9 events:       19 data: 74253d2500000009\n", 9, 0,
+          0, -1, false },
+        { "4.13: and their place",
+          "pos:\t0\nflags:\t02000002\nmnt_id:\t17\n"
+          "tfd:        5 events:       19 data:                5  pos:0 ino:2dd773 sdev:f\n",
+          5, 0x2dd773, 0, -1, false },
+        { "5.14: an inode of its own, before what it watches (recorded: 6.18)",
+          "pos:\t0\nflags:\t02000002\nmnt_id:\t17\nino:\t1038\n"
+          "tfd:        5 events:       19 data:                5  pos:0 ino:2dd773 sdev:f\n",
+          5, 0x2dd773, 0, -1, false },
+        { "3.8: the count of an eventfd",
+          "pos:\t0\nflags:\t02\nmnt_id:\t10\neventfd-count:               40\n", -1, 0, 0x40, -1, false },
+        { "5.2: its number",
+          "pos:\t0\nflags:\t02\nmnt_id:\t10\neventfd-count:               40\neventfd-id: 7\n", -1, 0, 0x40,
+          -1, false },
+        { "6.5: whether it is a semaphore",
+          "pos:\t0\nflags:\t02\nmnt_id:\t17\nino:\t1038\neventfd-count:                3\neventfd-id: 2\n"
+          "eventfd-semaphore: 0\n",
+          -1, 0, 3, 0, false },
+        { "3.15 to 5.13: a locked file, without an inode of its own",
+          "pos:\t0\nflags:\t02100001\nmnt_id:\t27\n"
+          "lock:\t1: FLOCK  ADVISORY  WRITE 19239 fe:00:9981841 0 EOF\n",
+          -1, 0, 0, -1, true },
+        { "5.14: with one (recorded: 6.18)",
+          "pos:\t0\nflags:\t02100001\nmnt_id:\t27\nino:\t9981841\n"
+          "lock:\t1: FLOCK  ADVISORY  WRITE 19239 fe:00:9981841 0 EOF\n"
+          "lock:\t2: POSIX  ADVISORY  WRITE 19239 fe:00:9981841 5 14\n",
+          -1, 0, 0, -1, true },
+    };
+    struct proc_fdinfo info;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        print_message("# %s\n", rows[i].change);
+        assert_true(proc_parse_fdinfo(rows[i].text, &info));
+        assert_int_equal(info.watch_count, rows[i].watched < 0 ? 0 : 1);
+        if (rows[i].watched >= 0) {
+            assert_int_equal(info.watches[0].fd, rows[i].watched);
+            assert_int_equal(info.watches[0].events, 0x19);
+            assert_int_equal(info.watches[0].inode, rows[i].inode);
+        }
+        assert_int_equal(info.count, rows[i].count);
+        assert_int_equal(info.semaphore, rows[i].semaphore);
+        assert_int_equal(info.locked, rows[i].locked);
+    }
+}
+
 static void test_links(void **state)
 {
     (void)state;
@@ -234,6 +340,8 @@ int main(void)
         cmocka_unit_test(test_smaps),
         cmocka_unit_test(test_what_may_become_writable),
         cmocka_unit_test(test_smaps_that_say_too_little_are_refused),
+        cmocka_unit_test(test_smaps_of_several_kernels),
+        cmocka_unit_test(test_fdinfo_of_several_kernels),
         cmocka_unit_test(test_fdinfo),
         cmocka_unit_test(test_links),
     };
