@@ -1,8 +1,10 @@
 """irori doctor NAME: what one request leaves for the next, found in real functions."""
 
 import json
+import os
 
 import pytest
+from test_snapstart import SNAP, of_version, publish, settled
 
 from harness.paths import ROOT
 
@@ -29,6 +31,20 @@ def handler(event, context):
     found, last = last, event["secret"]
     return {"found": found}
 """}
+HOLDS_SOCKETS = {"index.py": """
+import socket
+with socket.create_server(("127.0.0.1", 0)) as listener:
+    ours = socket.create_connection(listener.getsockname())
+    theirs, _ = listener.accept()
+def handler(event, context):
+    return {"statusCode": 200, "body": "done"}
+"""}
+needs_templates = pytest.mark.skipif(os.uname().machine != "x86_64", reason="templates need an x86-64 processor")
+
+
+def findings(done, kind):
+    """Those of one kind in a report."""
+    return [one for one in json.loads(done.stdout)["findings"] if one["kind"] == kind]
 
 
 def doctor(server, name, *more, status):
@@ -73,6 +89,22 @@ def test_events_of_one_s_own(server, tmp_path):
     events = ["--event", str(tmp_path / "a.json"), "--event", str(tmp_path / "b.json")]
     report = doctor(server, server.deploy(OWN, "python3.11").name, *events, status=1).stdout
     assert "first-secret-5b1f" not in report, "its middle is masked"
+
+
+@needs_templates
+def test_sockets_that_were_open_when_the_template_was_made(server):
+    """They are dead in every clone: the report and `irori ps --templates` count them."""
+    function = server.deploy(HOLDS_SOCKETS, "python3.11", **SNAP)
+    version = publish(function)
+    assert settled(function, version)["State"] == "Active"
+    assert of_version(server, function, version)["sockets"] == 2
+    head, *rows = [line.split() for line in server.irori("ps", "--templates").stdout.splitlines()]
+    row = next(row for row in rows if row[0] == f"{function.name}:{version}")
+    assert row[head.index("SOCKETS") + 1] == "2", row  # an age is two words
+    done = doctor(server, function.name, "--qualifier", version, status=0)
+    found = findings(done, "template-sockets")
+    assert [one["sockets"] for one in found] == [2] and "2 sockets were open when the template was made" in found[0]["text"]
+    assert findings(doctor(server, function.name, status=0), "template-sockets") == [], "$LATEST has no template of its own"
 
 
 def test_its_environments_serve_nobody_else_and_end(server):

@@ -65,4 +65,5 @@ void simple(struct world *w, enum wire_type type, uint64_t id);
 void failed(struct world *w, uint64_t id, enum wire_failure why);
 uint64_t make_warm(struct world *w);
 void captured(struct world *w, uint64_t id, uint64_t refused);
+void captured_with(struct world *w, uint64_t id, uint64_t refused, const char *text);
 void expect_listed(struct world *w, const char *text);
