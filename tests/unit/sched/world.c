@@ -187,6 +187,11 @@ void invoke_in(struct world *w, const char *name, const char *environment)
     invoke_with(w, name, NULL, environment);
 }
 
+void invoke_tenant_in(struct world *w, const char *tenant_id, const char *environment)
+{
+    invoke_with(w, "fn", tenant_id, environment);
+}
+
 void invoke_function(struct world *w, const char *name)
 {
     invoke_with(w, name, NULL, NULL);
