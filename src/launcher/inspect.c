@@ -151,10 +151,13 @@ static void refuse(struct launcher *launcher, uint64_t env_id, const char *why)
     outbox_send(launcher, &message, NULL, 0);
 }
 
+/* Closing it does not end the watch while a process that was forked meanwhile still holds a copy. */
 static void drop(struct inspector *inspector)
 {
-    if (inspector->pidfd >= 0)
+    if (inspector->pidfd >= 0) {
+        (void)epoll_ctl(inspector->launcher->epoll, EPOLL_CTL_DEL, inspector->pidfd, NULL);
         (void)close(inspector->pidfd);
+    }
     (void)close(inspector->answer);
     list_remove(&inspector->node);
     free(inspector);
