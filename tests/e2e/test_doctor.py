@@ -1,5 +1,6 @@
 """irori doctor NAME: what one request leaves for the next, found in real functions."""
 
+import concurrent.futures
 import json
 import os
 import sys
@@ -9,7 +10,7 @@ from test_snapstart import SNAP, of_version, publish, settled
 from test_tenants import TENANCY
 from test_terminal import on_terminal
 
-from harness import build, wait
+from harness import build
 from harness.paths import ROOT
 from harness.postgres import Postgres
 
@@ -432,6 +433,14 @@ def test_its_environments_serve_nobody_else_and_end(server):
     function = server.deploy(LOGS_LATER)
     doctor(server, function.name, status=1)
     assert [one for one in server.environments() if one["function"] == function.name and one["state"] not in ("stopping", "dead")] == []
+
+
+def test_reports_at_once(server):
+    """Each has environments of its own; the launcher looks into several while it starts others."""
+    leaky, quiet = server.deploy(LOGS_LATER), server.deploy(CLEAN)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(lambda function: server.irori("doctor", function.name, "--yes", check=False), [leaky, quiet] * 4))
+    assert [one.returncode for one in done] == [1, 0] * 4, [one.stdout + one.stderr for one in done]
 
 
 @pytest.mark.parametrize("value", ["new", "8b7b0a57-3f43-4a4f-9a52-6c5b0c0b6c1f", "nonsense"])
