@@ -18,7 +18,7 @@ _irori()
         fi
     done
     case $previous in
-    --data | --config)
+    --data | --config | --event)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
         ;;
@@ -41,7 +41,7 @@ _irori()
     ps) choices="--templates $global" ;;
     url) choices="--create --delete $global" ;;
     rm) choices="--yes $global" ;;
-    doctor) choices="--event --qualifier --yes $global" ;;
+    doctor) choices="--event --qualifier --tenant-id --yes $global" ;;
     runtimes) choices="sdk --again $global" ;;
     serve) choices='--listen --data --config --region --account-id --idle-timeout-ms --freeze-after-ms --max-memory-mb
         --busy-poll-us --log-max-mb --log-deleted --max-environments --spare-slots --account-concurrency --allow-host --no-auth
@@ -50,7 +50,7 @@ _irori()
     esac
     if [[ $current != -* ]]; then
         case $command in
-        invoke | logs | url | rm) choices=$(_irori_functions) ;;
+        invoke | logs | url | rm | doctor) choices=$(_irori_functions) ;;
         deploy)
             mapfile -t COMPREPLY < <(compgen -f -- "$current")
             return

@@ -71,6 +71,19 @@ const char *client_path(struct buf *out, const char *prefix, const char *name, c
     return out->failed ? NULL : out->data;
 }
 
+/* What a tenant id may be is the server's to say, but it must not become another header. */
+int client_tenant_header(const char *tenant_id, struct buf *out, struct err *err)
+{
+    for (const char *c = tenant_id; *c; c++) {
+        if ((unsigned char)*c < ' ')
+            return err_set(err, ERR_INVALID, 0, "a tenant id has no control characters");
+    }
+    (void)buf_printf(out, "X-Amz-Tenant-Id: %s", tenant_id);
+    return out->failed || strspn(tenant_id, " ") == strlen(tenant_id)
+               ? err_set(err, ERR_INVALID, 0, "a tenant id has 1 to 256 characters")
+               : 0;
+}
+
 static bool is_loopback(const char *host)
 {
     size_t len = strlen(host);

@@ -54,3 +54,7 @@ int client_describe(struct cli *cli, const char **ret_endpoint, const char **ret
 void client_encode(const char *text, struct buf *out);
 /** Appends prefix, the encoded name and suffix. Returns out->data, NULL when out failed. */
 const char *client_path(struct buf *out, const char *prefix, const char *name, const char *suffix);
+
+enum { CLIENT_TENANT_BYTES = 1024 };
+/** Appends the header that names a tenant. */
+int client_tenant_header(const char *tenant_id, struct buf *out, struct err *err);

@@ -258,6 +258,7 @@ static int run(struct cli *cli, int argc, char **argv)
     const struct option options[] = {
         { "event", 0, OPTION_LIST, &events, "FILE", "event A, then B: JSON files (else made-up requests)" },
         { "qualifier", 'q', OPTION_TEXT, &leak.qualifier, "NAME", "a version or alias" },
+        { "tenant-id", 0, OPTION_TEXT, &leak.tenant_id, "ID", "the tenant, for functions that have them" },
         { "yes", 'y', OPTION_FLAG, &leak.yes, NULL, "do not ask" },
     };
     struct words words;
@@ -267,7 +268,7 @@ static int run(struct cli *cli, int argc, char **argv)
 
     if (status >= 0)
         return status;
-    if (words.count == 0 && (events.count > 0 || leak.qualifier))
+    if (words.count == 0 && (events.count > 0 || leak.qualifier || leak.tenant_id))
         return cli_misuse(cli, &cmd_doctor, "which function? Its name is missing");
     if (events.count != 0 && events.count != 2)
         return cli_misuse(cli, &cmd_doctor, "give --event twice: for A and for B");
@@ -279,12 +280,13 @@ static int run(struct cli *cli, int argc, char **argv)
 
 const struct cli_command cmd_doctor = {
     .name = "doctor",
-    .usage = "irori doctor [NAME [--event A.json --event B.json] [--qualifier NAME] [--yes]]",
+    .usage =
+        "irori doctor [NAME [--event A.json --event B.json] [--qualifier NAME] [--tenant-id ID] [--yes]]",
     .summary =
         "check server, credentials, runtimes and kernel; with NAME, what requests leave for each other",
     .details =
         "Without NAME the exit status is 1 when something keeps Irori from working.\n\n"
-        "With the name of a function it really calls it, some ten times: event A and then B in one\n"
+        "With the name of a function it really calls it, a dozen times: event A and then B in one\n"
         "environment, B alone in fresh ones; and tells what A left for B: values in its answer, log or\n"
         "/tmp, files, descriptors, processes, memory. The exit status is 1 when a value of A reached B's\n"
         "answer or log, 0 when not, 2 when it could not be told.",

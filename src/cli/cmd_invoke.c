@@ -10,7 +10,6 @@ enum {
     MAX_PAYLOAD_BYTES = 8 * 1024 * 1024,
     INVOKE_TIMEOUT_S = 960,
     MAX_CONTEXT_BYTES = 16 * 1024,
-    MAX_TENANT_BYTES = 1024,
     MAX_LOG_BYTES = 64 * 1024
 };
 
@@ -43,24 +42,11 @@ static int context_header(const char *context, struct buf *out, struct err *err)
                : 0;
 }
 
-/* What a tenant id may be is the server's to say, but it must not become another header. */
-static int tenant_header(const char *tenant_id, struct buf *out, struct err *err)
-{
-    for (const char *c = tenant_id; *c; c++) {
-        if ((unsigned char)*c < ' ')
-            return err_set(err, ERR_INVALID, 0, "a tenant id has no control characters");
-    }
-    (void)buf_printf(out, "X-Amz-Tenant-Id: %s", tenant_id);
-    return out->failed || strspn(tenant_id, " ") == strlen(tenant_id)
-               ? err_set(err, ERR_INVALID, 0, "a tenant id has 1 to 256 characters")
-               : 0;
-}
-
 static int send_invoke(struct cli *cli, const struct invoke *invoke, struct response *ret_response,
                        struct err *err)
 {
     AUTO_BUF struct buf payload = BUF_INIT(MAX_PAYLOAD_BYTES), path = BUF_INIT(2048), query = BUF_INIT(1024);
-    AUTO_BUF struct buf context = BUF_INIT(MAX_CONTEXT_BYTES), tenant = BUF_INIT(MAX_TENANT_BYTES);
+    AUTO_BUF struct buf context = BUF_INIT(MAX_CONTEXT_BYTES), tenant = BUF_INIT(CLIENT_TENANT_BYTES);
     struct request request = { .method = "POST", .timeout_s = INVOKE_TIMEOUT_S };
     size_t headers = 0;
     int result = read_payload(invoke->payload, &payload, err);
@@ -68,7 +54,7 @@ static int send_invoke(struct cli *cli, const struct invoke *invoke, struct resp
     if (result == 0 && invoke->context)
         result = context_header(invoke->context, &context, err);
     if (result == 0 && invoke->tenant_id)
-        result = tenant_header(invoke->tenant_id, &tenant, err);
+        result = client_tenant_header(invoke->tenant_id, &tenant, err);
     if (result < 0)
         return result;
     request.path = client_path(&path, "/2015-03-31/functions/", invoke->name, "/invocations");

@@ -63,7 +63,7 @@ static void print_templates(struct cli *cli, const cJSON *templates)
     AUTO_TABLE struct table table;
     const cJSON *at = NULL;
 
-    table_init(&table, "OF", "RUNTIME", "STATE", ">AGE", ">CLONES", ">FALLBACKS", "REASON", NULL);
+    table_init(&table, "OF", "RUNTIME", "STATE", ">AGE", ">CLONES", ">FALLBACKS", ">SOCKETS", "REASON", NULL);
     cJSON_ArrayForEach(at, templates)
     {
         if (*json_text(at, "function", ""))
@@ -75,6 +75,7 @@ static void print_templates(struct cli *cli, const cJSON *templates)
         age_cell(&table, json_number(at, "ageMs", 0));
         table_cell(&table, "%.0f", json_number(at, "clones", 0));
         table_cell(&table, "%.0f", json_number(at, "fallbacks", 0) + json_number(at, "ineligible", 0));
+        table_cell(&table, "%.0f", json_number(at, "sockets", 0));
         table_cell(&table, "%s", *json_text(at, "reason", "") ? json_text(at, "reason", "") : "-");
     }
     table_write(&table, cli->colour_out, &text);
@@ -133,8 +134,9 @@ const struct cli_command cmd_ps = {
     .name = "ps",
     .usage = "irori ps [--templates]",
     .summary = "list the environments that run",
-    .details = "FALLBACKS of a template are the starts that were ordinary ones: there was no clone, or the "
-               "function sets a variable that a clone could not obey. REASON is the last one, or why there "
-               "is no template.",
+    .details =
+        "FALLBACKS of a template are the starts that were ordinary ones: there was no clone, or the "
+        "function sets a variable that a clone could not obey. SOCKETS were open when the template was "
+        "made; its clones must connect anew. REASON is the last one, or why there is no template.",
     .run = run,
 };

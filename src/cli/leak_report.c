@@ -3,8 +3,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/text.h"
 #include "cli/cli_priv.h"
 #include "cli/client.h"
@@ -17,6 +19,8 @@ enum {
     MORE = 4, /* of B's, twice, to see what grows */
     CALLS = 4 + 2 * MORE,
     LOG_PAGE = 10000,
+    TEMPLATE_POLL_MS = 200,
+    TEMPLATE_WAIT_MS = 150000, /* a little more than INIT may take */
 };
 
 /* An environment of ours. */
@@ -30,14 +34,16 @@ struct room {
 struct run {
     struct cli *cli;
     const struct leak_options *options;
+    char *name;          /* the function's own, without a qualifier */
     const char *version; /* all environments are of one, also behind an alias with weights */
     char executed[65];
     char *a, *b; /* events, as they are sent */
     cJSON *event_b;
     struct leak_values values;
+    bool cut; /* an answer of more than can be looked at */
     struct room fresh, other, used;
     cJSON *findings;
-    bool clean; /* it has clean state */
+    bool clean, tenants; /* what the function has: clean state, tenants */
 };
 
 static void room_done(struct room *room)
@@ -49,6 +55,7 @@ static void room_done(struct room *room)
 
 static void run_done(struct run *run)
 {
+    free(run->name);
     free(run->a);
     free(run->b);
     cJSON_Delete(run->event_b);
@@ -92,7 +99,7 @@ static int make_events(struct run *run, struct err *err)
     run->b = cJSON_PrintUnformatted(run->event_b);
     if (!run->a || !run->b || leak_values_read(a, run->event_b, &run->values) < 0)
         return err_set(err, ERR_SYSTEM, 0, "out of memory");
-    if (run->values.count == 0)
+    if (run->values.needle_count == 0)
         return err_set(err, ERR_INVALID, 0,
                        "event A has no value of six characters or more that is not in event B, too");
     return 0;
@@ -100,17 +107,51 @@ static int make_events(struct run *run, struct err *err)
 
 /* ---- talking to the server ---- */
 
+/* What the function is. */
+static int look_up(struct run *run, struct err *err)
+{
+    AUTO_BUF struct buf path = BUF_INIT(2048), query = BUF_INIT(1024);
+    const char *qualifier = run->options->qualifier;
+    struct request request = { .method = "GET" };
+    AUTO_JSON *json = NULL;
+    const cJSON *config;
+    int result;
+
+    request.path = client_path(&path, "/2015-03-31/functions/", run->options->name, "");
+    request.query = qualifier ? client_path(&query, "Qualifier=", qualifier, "") : NULL;
+    if (!request.path || (qualifier && !request.query))
+        return err_set(err, ERR_INVALID, 0, "the name is too long");
+    result = client_call(run->cli, &request, &json, err);
+    if (result < 0)
+        return result;
+    config = cJSON_GetObjectItemCaseSensitive(json, "Configuration");
+    run->clean =
+        strcmp(json_text(cJSON_GetObjectItemCaseSensitive(json, "Tags"), "irori:state", ""), "clean") == 0;
+    run->tenants = cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(config, "TenancyConfig"));
+    run->name = strdup(json_text(config, "FunctionName", run->options->name));
+    if (!run->name)
+        return err_set(err, ERR_SYSTEM, 0, "out of memory");
+    if (run->tenants && !run->options->tenant_id)
+        return err_set(err, ERR_INVALID, 0,
+                       "the function serves tenants: name a made-up one with --tenant-id");
+    return 0;
+}
+
 /* Also an error of the function is one here: nothing can be told from it. */
 static int send_event(struct run *run, struct room *room, const char *event, struct response *ret_response,
                       struct err *err)
 {
-    AUTO_BUF struct buf path = BUF_INIT(2048), query = BUF_INIT(1024);
+    AUTO_BUF struct buf path = BUF_INIT(2048), query = BUF_INIT(1024), tenant = BUF_INIT(CLIENT_TENANT_BYTES);
+    const char *tenant_id = run->options->tenant_id;
     char header[80];
     struct request request = { .method = "POST", .timeout_s = INVOKE_TIMEOUT_S };
-    int result;
+    int result = tenant_id ? client_tenant_header(tenant_id, &tenant, err) : 0;
 
+    if (result < 0)
+        return result;
     (void)snprintf(header, sizeof header, "X-Irori-Environment: %s", *room->uuid ? room->uuid : "new");
-    request.path = client_path(&path, "/2015-03-31/functions/", run->options->name, "/invocations");
+    request.path = client_path(&path, "/2015-03-31/functions/",
+                               *run->executed ? run->name : run->options->name, "/invocations");
     request.query = run->version ? client_path(&query, "Qualifier=", run->version, "") : NULL;
     if (!request.path || (run->version && !request.query))
         return err_set(err, ERR_INVALID, 0, "the name is too long");
@@ -119,6 +160,7 @@ static int send_event(struct run *run, struct room *room, const char *event, str
     request.headers[0] = "Content-Type: application/json";
     request.headers[1] = "X-Amz-Log-Type: Tail"; /* the answer comes when the request is over */
     request.headers[2] = header;
+    request.headers[3] = tenant_id ? tenant.data : NULL;
     result = client_send(run->cli, &request, ret_response, err);
     if (result < 0)
         return result;
@@ -130,9 +172,12 @@ static int send_event(struct run *run, struct room *room, const char *event, str
     (void)snprintf(room->uuid, sizeof room->uuid, "%s", ret_response->environment);
     (void)snprintf(run->executed, sizeof run->executed, "%s", ret_response->executed_version);
     run->version = run->executed;
-    if (ret_response->function_error[0] != '\0')
-        return err_set(err, ERR_SYSTEM, 0, "the function failed: %.300s",
-                       ret_response->body.data ? ret_response->body.data : "");
+    if (ret_response->function_error[0] != '\0') {
+        AUTO_BUF struct buf shown = BUF_INIT(4096);
+
+        leak_excerpt(&run->values, ret_response->body.data ? ret_response->body.data : "", &shown);
+        return err_set(err, ERR_SYSTEM, 0, "the function failed: %.300s", shown.data ? shown.data : "");
+    }
     if (!*room->uuid)
         return err_set(err, ERR_SYSTEM, 0, "the server knows no reserved environments: it is too old");
     return 0;
@@ -187,7 +232,7 @@ static int fetch_log(struct run *run, const char *query, cJSON **ret_json, struc
     AUTO_BUF struct buf path = BUF_INIT(1024);
     struct request request = { .method = "GET", .query = query };
 
-    request.path = client_path(&path, "/_irori/functions/", run->options->name, "/logs");
+    request.path = client_path(&path, "/_irori/functions/", run->name, "/logs");
     return client_call(run->cli, &request, ret_json, err);
 }
 
@@ -251,12 +296,78 @@ static int visit_fresh(struct run *run, struct room *room, struct err *err)
         result = each_line(run, room, cursor, forget_line, err);
     if (result < 0)
         return result;
+    cJSON_Delete(room->leaves);
     room->leaves = leak_leaves(response.body.data ? response.body.data : "", response.body.len);
     leak_values_forget(&run->values, response.body.data ? response.body.data : "", response.body.len);
     for (const cJSON *leaf = room->leaves ? room->leaves->child : NULL; leaf; leaf = leaf->next)
         leak_values_forget(&run->values, leaf->valuestring, strlen(leaf->valuestring));
     leak_forget_files(&run->values, room->inspection);
     return 0;
+}
+
+/* The version's own template, borrowed from *ret_json; NULL when it has none. */
+static const cJSON *own_template(struct run *run, cJSON **ret_json)
+{
+    struct request request = { .method = "GET", .path = "/_irori/templates" };
+    const cJSON *template;
+    struct err err = { 0 };
+
+    if (client_call(run->cli, &request, ret_json, &err) < 0)
+        return NULL;
+    cJSON_ArrayForEach(template, cJSON_GetObjectItemCaseSensitive(*ret_json, "templates"))
+    {
+        if (strcmp(json_text(template, "function", ""), run->name) == 0 &&
+            strcmp(json_text(template, "version", ""), run->executed) == 0)
+            return template;
+    }
+    return NULL;
+}
+
+static bool is_clone_of_version(struct run *run, const struct room *room)
+{
+    struct request request = { .method = "GET", .path = "/_irori/environments" };
+    AUTO_JSON *json = NULL;
+    const cJSON *environment;
+    struct err err = { 0 };
+
+    if (client_call(run->cli, &request, &json, &err) < 0)
+        return false;
+    cJSON_ArrayForEach(environment, cJSON_GetObjectItemCaseSensitive(json, "environments"))
+    {
+        if (strcmp(json_text(environment, "id", ""), room->uuid) == 0)
+            return strcmp(json_text(environment, "cloneOf", ""), "version") == 0;
+    }
+    return false;
+}
+
+/* Waits while the version's template is being made. Returns whether there is one then. */
+static bool wait_for_template(struct run *run)
+{
+    const struct timespec pause = { .tv_nsec = TEMPLATE_POLL_MS * 1000000L };
+    uint64_t deadline_us = clock_us() + TEMPLATE_WAIT_MS * 1000ULL;
+
+    while (clock_us() < deadline_us) {
+        AUTO_JSON *json = NULL;
+        const char *state = json_text(own_template(run, &json), "state", "");
+
+        if (strcmp(state, "starting") != 0 && strcmp(state, "loading") != 0 &&
+            strcmp(state, "capturing") != 0)
+            return strcmp(state, "ready") == 0;
+        (void)nanosleep(&pause, NULL);
+    }
+    return false;
+}
+
+/* The call may be what the version's template is made for; and only clones of it show what they share. */
+static int visit_first(struct run *run, struct err *err)
+{
+    int result = visit_fresh(run, &run->fresh, err);
+
+    if (result < 0 || !wait_for_template(run) || is_clone_of_version(run, &run->fresh))
+        return result;
+    leave(run, &run->fresh);
+    run->fresh.uuid[0] = '\0';
+    return visit_fresh(run, &run->fresh, err);
 }
 
 /* What the used environment has shown, kept until it is known what is A's. */
@@ -282,7 +393,8 @@ static int send_b(struct run *run, unsigned times, struct seen *seen, struct err
         AUTO_RESPONSE response = { 0 };
 
         result = send_event(run, &run->used, run->b, &response, err);
-        if (result == 0)
+        /* An error of the function is an answer, too. */
+        if (result == 0 || response.function_error[0] != '\0')
             (void)cJSON_AddItemToArray(seen->answers,
                                        cJSON_CreateString(response.body.data ? response.body.data : ""));
     }
@@ -331,7 +443,8 @@ static void compare_answers(struct run *run, const struct seen *seen)
         AUTO_JSON *leaves = leak_leaves(answer->valuestring, len);
 
         leak_in_answer(&run->values, leaves, answer->valuestring, len, run->findings);
-        if (answer == seen->answers->child)
+        run->cut = run->cut || !leak_leaves_are_all(leaves);
+        if (answer == seen->answers->child && run->other.leaves)
             leak_differences(&run->values, run->fresh.leaves, run->other.leaves, leaves, run->findings);
     }
 }
@@ -372,55 +485,68 @@ static void note_status(struct run *run)
     (void)add_note(run, "status", text);
 }
 
-/* Then no two requests meet in an environment, but for this report. */
-static void note_clean_state(struct run *run)
+/* What nobody meets but this report. */
+static void note_apart(struct run *run)
 {
-    AUTO_BUF struct buf path = BUF_INIT(2048);
-    struct request request = { .method = "GET" };
-    AUTO_JSON *json = NULL;
-    struct err err = { 0 };
-
-    request.path = client_path(&path, "/2015-03-31/functions/", run->options->name, "");
-    if (!request.path || client_call(run->cli, &request, &json, &err) < 0 ||
-        strcmp(json_text(cJSON_GetObjectItemCaseSensitive(json, "Tags"), "irori:state", ""), "clean") != 0)
-        return;
-    run->clean = true;
-    (void)add_note(
-        run, "clean-state",
-        "the function has clean state: each request has an environment of its own, and nothing of this "
-        "reaches another caller");
+    if (run->clean)
+        (void)add_note(
+            run, "clean-state",
+            "the function has clean state: every request gets a fresh environment, so that what is "
+            "found here in a reused one does not happen in production");
+    if (run->tenants)
+        (void)add_note(
+            run, "tenants",
+            "every environment of the function serves one tenant: only requests of the same tenant "
+            "meet what is left");
 }
 
 /* Sockets that the function had open when its template was made. */
 static void note_template(struct run *run)
 {
-    struct request request = { .method = "GET", .path = "/_irori/templates" };
     AUTO_JSON *json = NULL;
-    const cJSON *template;
+    double sockets = json_number(own_template(run, &json), "sockets", 0);
+    char text[200];
+
+    if (sockets < 1)
+        return;
+    (void)snprintf(text, sizeof text,
+                   "%.0f socket%s open when the template was made: each clone must connect anew", sockets,
+                   sockets > 1 ? "s were" : " was");
+    (void)cJSON_AddNumberToObject(add_note(run, "template-sockets", text), "sockets", sockets);
+}
+
+/* What was seen until the function failed may be enough. */
+static void salvage(struct run *run, const struct seen *seen, const struct err *why)
+{
     struct err err = { 0 };
 
-    if (client_call(run->cli, &request, &json, &err) < 0)
+    if (!run->fresh.leaves)
         return;
-    cJSON_ArrayForEach(template, cJSON_GetObjectItemCaseSensitive(json, "templates"))
-    {
-        double sockets = json_number(template, "sockets", 0);
-        char text[200];
+    compare_answers(run, seen);
+    if (run->used.stream && cJSON_GetArraySize(seen->answers) > 0)
+        (void)each_line(run, &run->used, seen->log_from, look_at_line, &err);
+    if (leak_any(run->findings, "leak"))
+        (void)add_note(run, "incomplete", why->text);
+}
 
-        if (sockets < 1 || strcmp(json_text(template, "function", ""), run->options->name) != 0 ||
-            strcmp(json_text(template, "version", ""), run->version ? run->version : "") != 0)
-            continue;
-        (void)snprintf(text, sizeof text,
-                       "%.0f socket%s open when the template was made: each clone must connect anew", sockets,
-                       sockets > 1 ? "s were" : " was");
-        (void)cJSON_AddNumberToObject(add_note(run, "template-sockets", text), "sockets", sockets);
-    }
+static void judge(struct run *run, const struct seen *seen)
+{
+    compare_answers(run, seen);
+    leak_in_files(&run->values, run->used.inspection, run->findings);
+    leak_left(&run->values, run->fresh.inspection, seen->after_a, seen->after_b, run->findings);
+    leak_growth(seen->after_b, seen->after_more, run->used.inspection, MORE, run->findings);
+    leak_shared_random(run->fresh.leaves, run->other.leaves, run->event_b, run->findings);
+    note_template(run);
+    note_apart(run);
+    note_status(run);
+    note_limits(run);
 }
 
 /* The used one between the two fresh ones: what changes with time differs between these, too. */
 static int investigate(struct run *run, struct err *err)
 {
     struct seen seen = { .answers = cJSON_CreateArray() };
-    int result = visit_fresh(run, &run->fresh, err);
+    int result = visit_first(run, err);
 
     if (result == 0)
         result = visit_used(run, &seen, err);
@@ -428,17 +554,14 @@ static int investigate(struct run *run, struct err *err)
         result = visit_fresh(run, &run->other, err);
     if (result == 0)
         result = each_line(run, &run->used, seen.log_from, look_at_line, err);
-    if (result == 0) {
-        compare_answers(run, &seen);
-        leak_in_files(&run->values, run->used.inspection, run->findings);
-        leak_left(&run->values, run->fresh.inspection, seen.after_a, seen.after_b, run->findings);
-        leak_growth(seen.after_b, seen.after_more, run->used.inspection, MORE, run->findings);
-        leak_shared_random(run->fresh.leaves, run->other.leaves, run->event_b, run->findings);
-        note_template(run);
-        note_clean_state(run);
-        note_status(run);
-        note_limits(run);
-    }
+    if (result == 0)
+        judge(run, &seen);
+    else
+        salvage(run, &seen, err);
+    if (result == 0 && !leak_any(run->findings, "leak") && (run->values.truncated || run->cut))
+        result = err_set(err, ERR_LIMIT, 0, "%s",
+                         run->cut ? "an answer to B has more values than can be looked at"
+                                  : "event A has more values than can be looked for: take a smaller one");
     leave(run, &run->fresh);
     leave(run, &run->used);
     leave(run, &run->other);
@@ -454,8 +577,8 @@ static bool agreed(const struct cli *cli, const struct leak_options *options)
 
     (void)fprintf(
         stderr,
-        "This really calls %s, %d times, with %s. Whatever it does then, it does: mails, orders and\n"
-        "rows in databases are yours to judge.\n",
+        "This really calls %s, %d times or once more, with %s. Whatever it does then, it does: mails,\n"
+        "orders and rows in databases are yours to judge.\n",
         options->name, CALLS, options->events->count > 0 ? "your events" : "made-up requests");
     if (options->yes || !cli->terminal_err || isatty(STDIN_FILENO) != 1)
         return true;
@@ -484,7 +607,7 @@ static void print_level(const struct cli *cli, const cJSON *findings, const char
     (void)putchar('\n');
 }
 
-static void print_report(const struct run *run)
+static void print_report(const struct run *run, bool unknown)
 {
     const struct cli *cli = run->cli;
     bool leak = leak_any(run->findings, "leak"), left = leak_any(run->findings, "left");
@@ -494,11 +617,15 @@ static void print_report(const struct run *run)
     print_level(cli, run->findings, "leak", "Values of A reached B", COLOUR_RED);
     print_level(cli, run->findings, "left", "A left behind", COLOUR_YELLOW);
     print_level(cli, run->findings, "note", "Notes", COLOUR_DIM);
-    if (leak)
+    if (leak && run->clean)
+        (void)printf(
+            "In a reused environment one caller would see what another has sent. Clean state gives every "
+            "request a fresh one, so that it does not happen in production.\n");
+    else if (leak)
         (void)printf(
             "One caller sees what another has sent. Keep nothing of a request outside the handler, or "
             "deploy with --clean-state.\n");
-    else if (!leak)
+    else if (!unknown)
         (void)printf("No value of A reached B's answer or log%s.\n",
                      left ? "; what is left behind does not hurt by itself"
                           : ", and nothing was left behind");
@@ -511,6 +638,9 @@ static int print_json(const struct run *run, int status, const struct err *err)
 
     (void)cJSON_AddStringToObject(json, "function", run->options->name);
     (void)cJSON_AddStringToObject(json, "version", run->version ? run->version : "");
+    if (run->options->tenant_id)
+        (void)cJSON_AddStringToObject(json, "tenantId", run->options->tenant_id);
+    (void)cJSON_AddBoolToObject(json, "cleanState", run->clean);
     (void)cJSON_AddStringToObject(json, "verdict", verdicts[status]);
     if (status == LEAK_UNKNOWN)
         (void)cJSON_AddStringToObject(json, "reason", err->text);
@@ -518,16 +648,17 @@ static int print_json(const struct run *run, int status, const struct err *err)
     return cli_print_json(json) == EXIT_OK ? status : LEAK_UNKNOWN;
 }
 
+/* A leak is one also when not everything could be looked at. */
 static int finish(struct run *run, int result, const struct err *err)
 {
-    int status = result < 0 ? LEAK_UNKNOWN : leak_any(run->findings, "leak") ? LEAK_FOUND : LEAK_NONE;
+    int status = leak_any(run->findings, "leak") ? LEAK_FOUND : result < 0 ? LEAK_UNKNOWN : LEAK_NONE;
 
     if (run->cli->json)
         return print_json(run, status, err);
-    if (status != LEAK_UNKNOWN) {
-        print_report(run);
+    if (status != LEAK_UNKNOWN || cJSON_GetArraySize(run->findings) > 0)
+        print_report(run, status == LEAK_UNKNOWN);
+    if (status != LEAK_UNKNOWN)
         return status;
-    }
     (void)cli_fail(run->cli, err);
     (void)fprintf(stderr, "So it cannot be told what requests leave for each other.\n");
     return status;
@@ -541,6 +672,8 @@ int leak_report(struct cli *cli, const struct leak_options *options)
     struct err err = { 0 };
     int result = make_events(&run, &err), status;
 
+    if (result == 0)
+        result = look_up(&run, &err);
     if (result == 0 && !agreed(cli, options))
         result = err_set(&err, ERR_INVALID, 0, "nothing was called");
     if (result == 0)

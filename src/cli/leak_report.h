@@ -9,7 +9,7 @@
 struct cli;
 
 struct leak_options {
-    const char *name, *qualifier;
+    const char *name, *qualifier, *tenant_id;
     const struct option_list *events; /* none, or files of A and B */
     bool yes;
 };

@@ -1,7 +1,6 @@
 #include "cli/leaks.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,19 +9,8 @@
 #include "base/buf.h"
 #include "base/text.h"
 #include "cli/cli_priv.h"
-#include "cli/client.h"
 
 enum {
-    LENGTH_MIN = 6, /* shorter ones are met by chance */
-    PIECE_MIN = 8,
-    LENGTH_MAX = 1024, /* of a longer one the beginning is looked for */
-    VALUES_MAX = 300,
-    NEEDLES_MAX_BYTES = 90 * 1024,
-    LEAVES_MAX = 5000,
-    NESTED_MAX = 3, /* JSON in strings in JSON */
-    LINE_MAX_BYTES = 64 * 1024,
-    EXCERPT_BEFORE = 60,
-    EXCERPT_BYTES = 180,
     LISTED_MAX = 10,
     GROWTH_BYTES = 256 * 1024, /* a request */
 };
@@ -65,307 +53,6 @@ bool leak_any(const cJSON *findings, const char *level)
 static const char *text_of(const struct buf *buf)
 {
     return buf->data ? buf->data : "";
-}
-
-/* ---- leaves ---- */
-
-static void leaves_of(const cJSON *item, struct buf *path, unsigned nested, cJSON *out, int *count);
-
-static void add_leaf(const struct buf *path, const char *text, cJSON *out, int *count)
-{
-    if ((*count)++ < LEAVES_MAX)
-        (void)cJSON_AddStringToObject(out, text_of(path), text);
-}
-
-static void leaves_of_string(const char *text, struct buf *path, unsigned nested, cJSON *out, int *count)
-{
-    const char *first = text + strspn(text, " \t\r\n");
-    AUTO_JSON *inner = nested < NESTED_MAX && (*first == '{' || *first == '[') ? cJSON_Parse(text) : NULL;
-
-    if (inner)
-        leaves_of(inner, path, nested + 1, out, count);
-    else
-        add_leaf(path, text, out, count);
-}
-
-/* The body of an answer or event whose isBase64Encoded is true; NULL when it is none. */
-static char *decoded_body(const cJSON *object)
-{
-    const char *body = json_text(object, "body", NULL);
-    AUTO_BUF struct buf out = BUF_INIT(8 << 20);
-
-    if (!body || !cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(object, "isBase64Encoded")) ||
-        text_base64_decode(body, strlen(body), &out) < 0)
-        return NULL;
-    return buf_take(&out, NULL);
-}
-
-static void leaves_of(const cJSON *item, struct buf *path, unsigned nested, cJSON *out, int *count)
-{
-    size_t len = path->len;
-    AUTO_FREE char *body = cJSON_IsObject(item) ? decoded_body(item) : NULL;
-    const cJSON *child;
-    int index = 0;
-
-    if (cJSON_IsString(item)) {
-        leaves_of_string(item->valuestring, path, nested, out, count);
-    } else if (!cJSON_IsObject(item) && !cJSON_IsArray(item)) {
-        AUTO_FREE char *text = cJSON_PrintUnformatted(item);
-
-        add_leaf(path, text ? text : "", out, count);
-    }
-    if (!cJSON_IsObject(item) && !cJSON_IsArray(item))
-        return;
-    cJSON_ArrayForEach(child, item)
-    {
-        if (cJSON_IsArray(item))
-            (void)buf_printf(path, "[%d]", index++);
-        else
-            (void)buf_printf(path, ".%s", child->string);
-        if (body && strcmp(child->string, "body") == 0)
-            leaves_of_string(body, path, nested, out, count);
-        else
-            leaves_of(child, path, nested, out, count);
-        path->failed = false;
-        path->len = len;
-        if (path->data)
-            path->data[len] = '\0';
-    }
-}
-
-cJSON *leak_leaves(const char *body, size_t len)
-{
-    cJSON *out = cJSON_CreateObject();
-    AUTO_JSON *json = len > 0 ? cJSON_ParseWithLength(body, len) : NULL;
-    AUTO_BUF struct buf path = BUF_INIT(4096), text = BUF_INIT(8 << 20);
-    int count = 0;
-
-    (void)buf_putc(&path, '$');
-    if (json) {
-        leaves_of(json, &path, 0, out, &count);
-    } else {
-        (void)buf_append(&text, body, len);
-        add_leaf(&path, text_of(&text), out, &count);
-    }
-    return out;
-}
-
-static cJSON *leaves_of_event(const cJSON *event)
-{
-    AUTO_FREE char *text = cJSON_PrintUnformatted(event);
-
-    return leak_leaves(text ? text : "", text ? strlen(text) : 0);
-}
-
-/* ---- values ---- */
-
-static bool stands_in(const cJSON *leaves, const char *text)
-{
-    const cJSON *leaf;
-
-    cJSON_ArrayForEach(leaf, leaves)
-    {
-        if (strstr(leaf->valuestring, text))
-            return true;
-    }
-    return false;
-}
-
-static int add_value(struct leak_values *values, const char *text, size_t len, const char *from, bool piece,
-                     const cJSON *b)
-{
-    AUTO_FREE char *copy = strndup(text, len < LENGTH_MAX ? len : LENGTH_MAX);
-
-    if (!copy)
-        return -ENOMEM;
-    if (len < (piece ? PIECE_MIN : LENGTH_MIN) || stands_in(b, copy))
-        return 0;
-    for (size_t i = 0; i < values->count; i++) {
-        if (strcmp(values->list[i].text, copy) == 0)
-            return 0;
-    }
-    if (values->count == VALUES_MAX) {
-        values->truncated = true;
-        return 0;
-    }
-    values->list[values->count] = (struct leak_value){ .from = strdup(from), .piece = piece };
-    if (!values->list[values->count].from)
-        return -ENOMEM;
-    values->list[values->count++].text = TAKE_PTR(copy);
-    return 0;
-}
-
-/* "Bearer x", "a=x; b=y", "/orders/x": somebody may keep x alone. */
-static int add_pieces(struct leak_values *values, const cJSON *leaf, const cJSON *b)
-{
-    static const char between[] = " \t\r\n;,&=/?\"'";
-    const char *at = leaf->valuestring;
-    int result = 0;
-
-    while (*at && result == 0) {
-        size_t len = strcspn(at, between);
-
-        if (len < strlen(leaf->valuestring))
-            result = add_value(values, at, len, leaf->string, true, b);
-        at += len;
-        at += strspn(at, between);
-    }
-    return result;
-}
-
-/* Without the last letters, which depend on what follows. */
-static char *base64_of(const char *text)
-{
-    AUTO_BUF struct buf out = BUF_INIT(4 * LENGTH_MAX);
-    size_t len = strlen(text) / 3 * 3;
-
-    (void)text_base64_encode(text, len, &out);
-    return out.len >= PIECE_MIN ? buf_take(&out, NULL) : NULL;
-}
-
-static char *url_encoded(const char *text)
-{
-    AUTO_BUF struct buf out = BUF_INIT(4 * LENGTH_MAX);
-
-    client_encode(text, &out);
-    return out.data && strcmp(out.data, text) != 0 ? buf_take(&out, NULL) : NULL;
-}
-
-static int make_needles(struct leak_values *values)
-{
-    size_t bytes = 0;
-
-    values->needles = calloc(3 * values->count + 1, sizeof *values->needles);
-    if (!values->needles)
-        return -ENOMEM;
-    for (size_t i = 0; i < values->count; i++) {
-        const char *text = values->list[i].text;
-        struct leak_needle forms[] = { { strdup(text), "", i },
-                                       { base64_of(text), "base64", i },
-                                       { url_encoded(text), "URL-encoded", i } };
-
-        for (size_t k = 0; k < sizeof forms / sizeof *forms; k++) {
-            size_t len = forms[k].text ? strlen(forms[k].text) : 0;
-
-            if (len == 0 || bytes + len > NEEDLES_MAX_BYTES) {
-                values->truncated = values->truncated || len > 0;
-                free(forms[k].text);
-                continue;
-            }
-            bytes += len;
-            values->needles[values->needle_count++] = forms[k];
-        }
-    }
-    return 0;
-}
-
-int leak_values_read(const cJSON *a, const cJSON *b, struct leak_values *ret_values)
-{
-    AUTO_JSON *ours = leaves_of_event(a), *theirs = leaves_of_event(b);
-    struct leak_values values = { .list = calloc(VALUES_MAX, sizeof *values.list) };
-    const cJSON *leaf;
-    int result = values.list ? 0 : -ENOMEM;
-
-    cJSON_ArrayForEach(leaf, ours)
-    {
-        if (result == 0)
-            result =
-                add_value(&values, leaf->valuestring, strlen(leaf->valuestring), leaf->string, false, theirs);
-    }
-    cJSON_ArrayForEach(leaf, ours)
-    {
-        if (result == 0)
-            result = add_pieces(&values, leaf, theirs);
-    }
-    if (result == 0)
-        result = make_needles(&values);
-    if (result < 0)
-        leak_values_done(&values);
-    *ret_values = values;
-    return result;
-}
-
-void leak_values_done(struct leak_values *values)
-{
-    for (size_t i = 0; i < values->count; i++) {
-        free(values->list[i].text);
-        free(values->list[i].from);
-    }
-    for (size_t i = 0; i < values->needle_count; i++)
-        free(values->needles[i].text);
-    free(values->list);
-    free(values->needles);
-    *values = (struct leak_values){ 0 };
-}
-
-void leak_values_forget(struct leak_values *values, const char *text, size_t len)
-{
-    for (size_t i = 0; i < values->needle_count; i++) {
-        const struct leak_needle *needle = &values->needles[i];
-
-        if (memmem(text, len, needle->text, strlen(needle->text)))
-            values->list[needle->value].known = true;
-    }
-}
-
-/* ---- masking ---- */
-
-void leak_mask(const char *text, struct buf *out)
-{
-    size_t len = strlen(text), first = len >= 16 ? 4 : len >= 10 ? 3 : 1, last = len >= 16 ? 3 : 1;
-
-    /* No half characters. */
-    while (first > 0 && ((unsigned char)text[first] & 0xc0) == 0x80)
-        first--;
-    while (last > 0 && ((unsigned char)text[len - last] & 0xc0) == 0x80)
-        last--;
-    (void)buf_append(out, text, first);
-    (void)buf_puts(out, "***");
-    (void)buf_append(out, text + len - last, last);
-}
-
-static const struct leak_needle *longest_at(const struct leak_values *values, const char *text, size_t len)
-{
-    const struct leak_needle *longest = NULL;
-    size_t most = 0;
-
-    for (size_t i = 0; i < values->needle_count; i++) {
-        size_t size = strlen(values->needles[i].text);
-
-        if (size > most && size <= len && memcmp(text, values->needles[i].text, size) == 0) {
-            longest = &values->needles[i];
-            most = size;
-        }
-    }
-    return longest;
-}
-
-/* The text with all values of A masked; long ones around the first of them. */
-static void excerpt(const struct leak_values *values, const char *text, struct buf *out)
-{
-    AUTO_BUF struct buf masked = BUF_INIT(2 * LINE_MAX_BYTES);
-    size_t len = strnlen(text, LINE_MAX_BYTES), at = 0, end, hit = 0;
-
-    for (size_t i = 0; i < len;) {
-        const struct leak_needle *needle = longest_at(values, text + i, strlen(text + i));
-
-        if (needle && hit == 0)
-            hit = masked.len + 1;
-        if (needle)
-            leak_mask(needle->text, &masked);
-        else
-            (void)buf_putc(&masked, text[i]);
-        i += needle ? strlen(needle->text) : 1;
-    }
-    if (hit > EXCERPT_BEFORE && masked.len > EXCERPT_BYTES)
-        at = hit - EXCERPT_BEFORE;
-    end = masked.len - at > EXCERPT_BYTES ? at + EXCERPT_BYTES : masked.len;
-    while (at < end && ((unsigned char)masked.data[at] & 0xc0) == 0x80)
-        at++;
-    while (end > at && end < masked.len && ((unsigned char)masked.data[end] & 0xc0) == 0x80)
-        end--;
-    (void)buf_printf(out, "%s%.*s%s", at > 0 ? "..." : "", (int)(end - at), text_of(&masked) + at,
-                     end < masked.len ? "..." : "");
 }
 
 /* ---- values that came back ---- */
@@ -428,7 +115,7 @@ static void add_value_finding(const struct leak_values *values, const struct lea
     AUTO_BUF struct buf masked = BUF_INIT(4096), shown = BUF_INIT(4096);
     cJSON *finding;
 
-    excerpt(values, where, &shown);
+    leak_excerpt(values, where, &shown);
     if (is_reported(findings, place, in_log ? NULL : text_of(&shown), value->from))
         return;
     finding = add(findings, "value", in_tmp ? "left" : "leak");
@@ -582,9 +269,9 @@ static void add_difference(const struct leak_values *values, const char *path, c
     AUTO_BUF struct buf was = BUF_INIT(8192), is = BUF_INIT(8192), where = BUF_INIT(8192);
     cJSON *finding;
 
-    excerpt(values, path, &where);
-    excerpt(values, fresh ? fresh : "", &was);
-    excerpt(values, used ? used : "", &is);
+    leak_excerpt(values, path, &where);
+    leak_excerpt(values, fresh ? fresh : "", &was);
+    leak_excerpt(values, used ? used : "", &is);
     finding = add(findings, "difference", "left");
     (void)cJSON_AddStringToObject(finding, "where", text_of(&where));
     (void)cJSON_AddItemToObject(finding, "fresh",
@@ -600,6 +287,43 @@ static void add_difference(const struct leak_values *values, const char *path, c
     else
         say(finding, "the answer to B differs at %s: \"%s\" after A, \"%s\" in a fresh environment",
             text_of(&where), text_of(&is), text_of(&was));
+}
+
+static bool is_letter(unsigned char c)
+{
+    return isalnum(c) || c >= 0x80;
+}
+
+/* Not as a part of a longer word. */
+static bool has_word(const char *text, const char *word)
+{
+    size_t len = strlen(word);
+    const char *at = text;
+
+    while ((at = strstr(at, word))) {
+        if ((at == text || !is_letter((unsigned char)at[-1])) && !is_letter((unsigned char)at[len]))
+            return true;
+        at++;
+    }
+    return false;
+}
+
+/* Short values of A that stand where fresh environments answer something else. fresh: "" when they answer
+ * nothing there. Returns how many. */
+static size_t brief_in_difference(const struct leak_values *values, const char *path, const char *fresh,
+                                  const char *used, cJSON *findings)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < values->count; i++) {
+        const struct leak_needle word = { values->list[i].text, "", i };
+
+        if (!values->list[i].brief || !has_word(used, word.text) || has_word(fresh, word.text))
+            continue;
+        add_value_finding(values, &word, "answer", path, findings);
+        count++;
+    }
+    return count;
 }
 
 static size_t difference_count(const cJSON *findings)
@@ -629,6 +353,8 @@ void leak_differences(const struct leak_values *values, const cJSON *fresh, cons
         /* That is told already. */
         if (third && hits && scan(values, third, strlen(third), hits) > 0)
             continue;
+        if (third && brief_in_difference(values, leaf->string, leaf->valuestring, third, findings) > 0)
+            continue;
         add_difference(values, leaf->string, leaf->valuestring, third, findings);
     }
     cJSON_ArrayForEach(leaf, used)
@@ -639,6 +365,8 @@ void leak_differences(const struct leak_values *values, const cJSON *fresh, cons
             siblings_vary(fresh, other, leaf->string))
             continue;
         if (hits && scan(values, leaf->valuestring, strlen(leaf->valuestring), hits) > 0)
+            continue;
+        if (brief_in_difference(values, leaf->string, "", leaf->valuestring, findings) > 0)
             continue;
         add_difference(values, leaf->string, NULL, leaf->valuestring, findings);
     }
@@ -670,7 +398,7 @@ static bool looks_random(const char *text)
 
 void leak_shared_random(const cJSON *fresh, const cJSON *other, const cJSON *event, cJSON *findings)
 {
-    AUTO_JSON *given = leaves_of_event(event);
+    AUTO_JSON *given = leak_leaves_of_event(event);
     const cJSON *leaf;
 
     cJSON_ArrayForEach(leaf, fresh)
@@ -680,7 +408,7 @@ void leak_shared_random(const cJSON *fresh, const cJSON *other, const cJSON *eve
         cJSON *finding;
 
         if (!second || strcmp(second, leaf->valuestring) != 0 || !looks_random(leaf->valuestring) ||
-            stands_in(given, leaf->valuestring))
+            leak_stands_in(given, leaf->valuestring))
             continue;
         leak_mask(leaf->valuestring, &masked);
         finding = add(findings, "random", "note");
@@ -726,7 +454,7 @@ static void left_files(const struct leak_values *values, const cJSON *fresh, con
             continue;
         listed++;
         finding = add(findings, "file", "left");
-        excerpt(values, path, &shown);
+        leak_excerpt(values, path, &shown);
         (void)cJSON_AddStringToObject(finding, "path", text_of(&shown));
         (void)cJSON_AddNumberToObject(finding, "bytes", json_number(file, "bytes", 0));
         say(finding, "A left the file /tmp/%s (%.0f bytes)", text_of(&shown), json_number(file, "bytes", 0));
@@ -809,7 +537,7 @@ static void left_descriptors(const struct leak_values *values, const cJSON *fres
             continue;
         files -= file ? more : 0;
         finding = add(findings, "descriptor", "left");
-        excerpt(values, count->string, &shown);
+        leak_excerpt(values, count->string, &shown);
         (void)cJSON_AddStringToObject(finding, "what", text_of(&shown));
         (void)cJSON_AddNumberToObject(finding, "count", more);
         say(finding, "A left %.0f open descriptor%s: %s", more, more > 1 ? "s" : "", text_of(&shown));
@@ -869,7 +597,7 @@ static void left_processes(const struct leak_values *values, const cJSON *fresh,
             continue;
         (void)cJSON_AddTrueToObject(told, name);
         finding = add(findings, "process", "left");
-        excerpt(values, name, &shown);
+        leak_excerpt(values, name, &shown);
         (void)cJSON_AddStringToObject(finding, "name", text_of(&shown));
         (void)cJSON_AddNumberToObject(finding, "count", more);
         say(finding, "A left %d process%s: %s", more, more > 1 ? "es" : "", text_of(&shown));

@@ -25,7 +25,7 @@
 #include "launcher/launcher_priv.h"
 #include "sandbox/inspection.h"
 
-enum { INSPECTORS_MAX = 4, LIMIT_S = 10, MEMORY_MAX_BYTES = 512 << 20 };
+enum { INSPECTORS_MAX = 4, LIMIT_S = 10, MEMORY_MAX_BYTES = 512 << 20 /* beyond the launcher's */ };
 
 struct inspector {
     struct list node; /* in launcher.inspectors */
@@ -79,11 +79,26 @@ static size_t read_pids(int procs, pid_t init, pid_t *pids, size_t max)
     return count;
 }
 
+/* Of this process; a sanitizer's takes terabytes. The inspected ones' does not count: nothing of it is
+ * mapped. */
+static rlim_t address_space_bytes(void)
+{
+    FILE *file = fopen("/proc/self/statm", "re");
+    char line[128] = "";
+    unsigned long long pages = file && fgets(line, sizeof line, file) ? strtoull(line, NULL, 10) : 0;
+
+    if (file)
+        (void)fclose(file);
+    return (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE);
+}
+
 static void limit(void)
 {
-    const struct rlimit memory = { MEMORY_MAX_BYTES, MEMORY_MAX_BYTES }, cpu = { LIMIT_S, LIMIT_S };
+    const struct rlimit cpu = { LIMIT_S, LIMIT_S };
+    struct rlimit memory;
     sigset_t none;
 
+    memory.rlim_max = memory.rlim_cur = address_space_bytes() + MEMORY_MAX_BYTES;
     (void)setrlimit(RLIMIT_AS, &memory);
     (void)setrlimit(RLIMIT_CPU, &cpu);
     sigemptyset(&none);
@@ -136,10 +151,13 @@ static void refuse(struct launcher *launcher, uint64_t env_id, const char *why)
     outbox_send(launcher, &message, NULL, 0);
 }
 
+/* Closing it does not end the watch while a process that was forked meanwhile still holds a copy. */
 static void drop(struct inspector *inspector)
 {
-    if (inspector->pidfd >= 0)
+    if (inspector->pidfd >= 0) {
+        (void)epoll_ctl(inspector->launcher->epoll, EPOLL_CTL_DEL, inspector->pidfd, NULL);
         (void)close(inspector->pidfd);
+    }
     (void)close(inspector->answer);
     list_remove(&inspector->node);
     free(inspector);

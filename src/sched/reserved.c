@@ -94,7 +94,8 @@ void reserved_give(struct sched *sched, const char *uuid, struct invocation *inv
     struct env *env = find(sched, uuid);
 
     if (!env || strcmp(env->pool->version->function_name, invocation->version->function_name) != 0 ||
-        !env->pool->current || env->reservation->ended)
+        strcmp(env->pool->tenant_id, invocation->tenant_id) != 0 || !env->pool->current ||
+        env->reservation->ended)
         refuse(sched, invocation, "This function has no such environment, or it has ended");
     else if (!can_take(env))
         refuse(sched, invocation, "The environment is busy");

@@ -727,12 +727,15 @@ static void list_one(const struct env *env, struct buf *out)
     }
     (void)buf_printf(
         out,
-        "\"ageMs\":%llu,\"idleMs\":%llu,\"requests\":%llu,\"memoryBytes\":%llu,\"start\":\"%s\",\"reserved\":"
-        "%s}",
+        "\"ageMs\":%llu,\"idleMs\":%llu,\"requests\":%llu,\"memoryBytes\":%llu,\"start\":\"%s\",\"cloneOf\":"
+        "\"%s\",\"reserved\":%s}",
         (unsigned long long)((now - env->created_us) / 1000),
         (unsigned long long)(life_has_invocation(env->state) ? 0 : (now - env->idle_since_us) / 1000),
         (unsigned long long)env->requests, (unsigned long long)env->memory_bytes,
         env->requests + life_has_invocation(env->state) > 1 ? "warm" : "cold",
+        env->restored           ? "version"
+        : env->template_id != 0 ? "runtime"
+                                : "",
         env->reservation ? "true" : "false");
 }
 

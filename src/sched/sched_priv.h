@@ -164,6 +164,7 @@ struct template
     unsigned failures; /* in a row */
     unsigned deaths;   /* of clones before their first `next`, and clones that could not be made, in a row */
     uint64_t clones, fallbacks, ineligible, failed;
+    unsigned sockets;   /* that its process had open when it was captured, and no clone has */
     char why[256];      /* of the event being handled */
     char reported[256]; /* the failure that was logged last, likewise the refusal; not again in a row */
     char refused[256];

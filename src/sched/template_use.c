@@ -319,7 +319,7 @@ static void list_one(const struct template *template, struct buf *out)
     (void)buf_printf(out, "\"clones\":%llu,\"fallbacks\":%llu,\"ineligible\":%llu,\"failures\":%llu,",
                      (unsigned long long)template->clones, (unsigned long long)template->fallbacks,
                      (unsigned long long)template->ineligible, (unsigned long long)template->failed);
-    (void)buf_puts(out, "\"reason\":");
+    (void)buf_printf(out, "\"sockets\":%u,\"reason\":", template->sockets);
     (void)buf_json_string(out, template->reason, strlen(template->reason));
     (void)buf_putc(out, '}');
 }

@@ -271,7 +271,7 @@ static int ask_for_process(struct template *template)
     if (result < 0)
         return result;
     template->id = message.env_id = sched->next_env_id++;
-    template->deaths = 0;
+    template->deaths = template->sockets = 0;
     template->output_len = template->output_logged = 0;
     template->begun_us = clock_us();
     message.start = (struct wire_start){
@@ -437,6 +437,17 @@ static void on_exited(struct template *template, const struct wire_exited *exite
     step(template, TEMPLATE_ON_BROKEN);
 }
 
+static void on_captured(struct template *template, const struct wire_message *message)
+{
+    if (message->number == 0) {
+        template->sockets = (unsigned)strtoul(message->text, NULL, 10); /* "N sockets", or nothing */
+        step(template, TEMPLATE_ON_CAPTURED);
+        return;
+    }
+    template_set_why(template, message->text);
+    step(template, TEMPLATE_ON_BROKEN);
+}
+
 void templates_on_wire(struct sched *sched, const struct wire_message *message, int *fds, size_t fd_count)
 {
     struct template *template = template_find_id(sched, message->env_id);
@@ -458,8 +469,7 @@ void templates_on_wire(struct sched *sched, const struct wire_message *message, 
         step(template, TEMPLATE_ON_GONE);
         break;
     case WIRE_CAPTURED:
-        template_set_why(template, message->text);
-        step(template, message->number == 0 ? TEMPLATE_ON_CAPTURED : TEMPLATE_ON_BROKEN);
+        on_captured(template, message);
         break;
     case WIRE_START:
     case WIRE_RESTART:

@@ -34,7 +34,8 @@ static void compare(const struct leak_values *values, const char *texts[3], cJSO
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    AUTO_JSON *a = cJSON_Parse("{\"x\":\"alice-secret\",\"y\":\"a=b&c d\"}"), *b = cJSON_Parse("{}");
+    AUTO_JSON *a = cJSON_Parse("{\"x\":\"alice-secret\",\"y\":\"a=b&c d\",\"z\":\"eve\"}"),
+              *b = cJSON_Parse("{}");
     AUTO_JSON *findings = cJSON_CreateArray();
     AUTO_FREE char *copy = malloc(size + 3), *told = NULL;
     const char *texts[3];

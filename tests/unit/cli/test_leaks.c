@@ -15,10 +15,11 @@
 #include "cli/leaks.h"
 
 static const char event_a[] =
-    "{\"q\":{\"name\":\"alice-secret\",\"page\":\"7\"},\"same\":\"both-have-it\","
+    "{\"q\":{\"name\":\"alice-secret\",\"page\":\"7\",\"who\":\"eve\",\"on\":true},\"same\":\"both-have-it\","
     "\"auth\":\"Bearer tok-1234567890\",\"body\":\"{\\\"card\\\":\\\"4012888888881881\\\"}\","
     "\"odd\":\"a&b=c d/e\",\"number\":123456789}";
-static const char event_b[] = "{\"q\":{\"name\":\"bob\"},\"same\":\"both-have-it\"}";
+static const char event_b[] =
+    "{\"q\":{\"name\":\"bob\",\"token\":\"of-b-9876543210\"},\"same\":\"both-have-it\"}";
 
 struct stage {
     struct leak_values values;
@@ -74,6 +75,7 @@ static void expect_count(const struct stage *stage, int count)
     assert_null(strstr(text, "alice-secret"));
     assert_null(strstr(text, "tok-1234567890"));
     assert_null(strstr(text, "4012888888881881"));
+    assert_null(strstr(text, "of-b-9876543210"));
 }
 
 static bool has_value(const struct stage *stage, const char *text, const char *from)
@@ -261,6 +263,64 @@ static void test_differences(void **state)
     expect_count(stage, 3);
 }
 
+static void test_short_values_where_the_answer_changes(void **state)
+{
+    struct stage *stage = *state;
+
+    answer(stage, "{\"last\":\"eve\"}"); /* by itself it may be a word like any other */
+    differ(stage, "{\"x\":\"the eve of\"}", "{\"x\":\"the eve of\"}", "{\"x\":\"on eve of\"}");
+    expect_count(stage, 1);
+    expect(stage, 0, "kind", "difference");
+    differ(stage, "{\"x\":\"\"}", "{\"x\":\"\"}", "{\"x\":\"seventh\"}");
+    expect_count(stage, 2);
+    expect(stage, 1, "kind", "difference");
+    differ(stage, "{\"x\":false}", "{\"x\":false}", "{\"x\":true}");
+    expect_count(stage, 3);
+    assert_false(leak_any(stage->findings, "leak"));
+    differ(stage, "{\"last\":null}", "{\"last\":null}", "{\"last\":\"hello, eve!\"}");
+    expect_count(stage, 4);
+    expect(stage, 3, "kind", "value");
+    expect(stage, 3, "level", "leak");
+    expect(stage, 3, "from", "$.q.who");
+    expect(stage, 3, "value", "e***e");
+    differ(stage, "{}", "{}", "{\"new\":\"eve\"}");
+    expect_count(stage, 5);
+    expect(stage, 4, "where", "$.new");
+}
+
+static void test_values_of_b_are_masked_too(void **state)
+{
+    struct stage *stage = *state;
+    AUTO_BUF struct buf out = BUF_INIT(1000);
+
+    leak_excerpt(&stage->values, "failed for of-b-9876543210 after alice-secret", &out);
+    assert_string_equal(out.data, "failed for of-***0 after ali***t");
+    differ(stage, "{\"x\":\"of-b-9876543210\"}", "{\"x\":\"of-b-9876543210\"}", "{\"x\":\"y\"}");
+    expect_count(stage, 1);
+    expect(stage, 0, "fresh", "of-***0");
+}
+
+static void test_more_values_than_can_be_looked_for(void **state)
+{
+    AUTO_JSON *a = cJSON_CreateArray(), *b = cJSON_CreateArray();
+    struct leak_values values;
+    char text[32];
+
+    (void)state;
+    for (int i = 0; i < 301; i++) {
+        (void)snprintf(text, sizeof text, "value-%05d", i);
+        (void)cJSON_AddItemToArray(a, cJSON_CreateString(text));
+        if (i == 299) {
+            assert_int_equal(leak_values_read(a, b, &values), 0);
+            assert_false(values.truncated);
+            leak_values_done(&values);
+        }
+    }
+    assert_int_equal(leak_values_read(a, b, &values), 0);
+    assert_true(values.truncated);
+    leak_values_done(&values);
+}
+
 static void test_keys_that_vary_by_themselves(void **state)
 {
     struct stage *stage = *state;
@@ -439,6 +499,9 @@ int main(void)
         TEST(test_a_long_line_is_cut_around_it),
         TEST(test_files),
         TEST(test_differences),
+        TEST(test_short_values_where_the_answer_changes),
+        TEST(test_values_of_b_are_masked_too),
+        TEST(test_more_values_than_can_be_looked_for),
         TEST(test_keys_that_vary_by_themselves),
         TEST(test_shared_random_values),
         TEST(test_nothing_left),

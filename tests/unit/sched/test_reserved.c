@@ -83,6 +83,28 @@ static void test_only_where_it_is_and_free(void **state)
     expect_answer(w, 3, SCHED_NO_ENVIRONMENT, "no such environment");
 }
 
+static void test_of_another_tenant(void **state)
+{
+    struct world *w = *state;
+    uint64_t id;
+
+    w->per_tenant = true;
+    put(w, -1, "tenants", false);
+    invoke_tenant_in(w, "blue", "new");
+    id = expect_message(w, WIRE_START);
+    started(w, id);
+    call(w, "GET", "invocation/next", "");
+    assert_int_equal(expect_message(w, WIRE_CPU), id);
+    call(w, "POST", "invocation/request/response", "1");
+    call(w, "GET", "invocation/next", "");
+    (void)snprintf(uuid, sizeof uuid, "%s", w->environment);
+    invoke_tenant_in(w, "green", uuid);
+    expect_answer(w, 1, SCHED_NO_ENVIRONMENT, "no such environment");
+    invoke_tenant_in(w, "blue", uuid);
+    call(w, "POST", "invocation/request/response", "2");
+    expect_answer(w, 2, SCHED_OK, "2");
+}
+
 static void test_an_ordinary_one_cannot_be_named(void **state)
 {
     struct world *w = *state;
@@ -272,6 +294,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_it_serves_its_caller_and_nobody_else, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_nobody_in_the_queue_waits_for_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_only_where_it_is_and_free, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_of_another_tenant, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_an_ordinary_one_cannot_be_named, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_it_ends_when_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_it_ends_after_its_invocation, set_up, tear_down),

@@ -133,7 +133,8 @@ static void test_a_function_brings_a_template_and_its_environments_are_clones(vo
     assert_null(w->sched->envs->wake);
     expect_listed(w, "{\"enabled\":true,\"templates\":[{\"runtime\":\"nodejs20.x\",\"kind\":\"runtime\","
                      "\"state\":\"ready\",");
-    expect_listed(w, "\"clones\":1,\"fallbacks\":0,\"ineligible\":0,\"failures\":0,\"reason\":\"\"}");
+    expect_listed(
+        w, "\"clones\":1,\"fallbacks\":0,\"ineligible\":0,\"failures\":0,\"sockets\":0,\"reason\":\"\"}");
     simple(w, WIRE_EXITED, id); /* idle ones are not mourned */
     assert_int_equal(expect_message(w, WIRE_KILL), id);
 }
@@ -168,7 +169,8 @@ static void test_without_a_clone_the_start_is_an_ordinary_one(void **state)
     assert_int_equal(start.template_id, 0);
     started(w, id);
     serve(w, id);
-    expect_listed(w, "\"clones\":0,\"fallbacks\":1,\"ineligible\":0,\"failures\":0,\"reason\":\"no\"}");
+    expect_listed(
+        w, "\"clones\":0,\"fallbacks\":1,\"ineligible\":0,\"failures\":0,\"sockets\":0,\"reason\":\"no\"}");
     expect_state(w, TEMPLATE_READY);
 }
 
@@ -231,8 +233,8 @@ static void test_variables_that_a_clone_could_not_obey(void **state)
     invoke(w);
     (void)expect_message(w, WIRE_START);
     assert_int_equal(start.template_id, 0);
-    expect_listed(
-        w, "\"fallbacks\":0,\"ineligible\":1,\"failures\":0,\"reason\":\"function fn sets NODE_OPTIONS\"}");
+    expect_listed(w, "\"fallbacks\":0,\"ineligible\":1,\"failures\":0,\"sockets\":0,\"reason\":\"function fn "
+                     "sets NODE_OPTIONS\"}");
 }
 
 static void test_a_launcher_that_knows_no_templates(void **state)
@@ -253,7 +255,7 @@ static void test_a_launcher_that_knows_no_templates(void **state)
         assert_true(expect_message(w, WIRE_START) > id);
         id = template_of(w)->id;
     }
-    expect_listed(w, "\"failures\":5,\"reason\":\"no\"}");
+    expect_listed(w, "\"failures\":5,\"sockets\":0,\"reason\":\"no\"}");
     invoke(w);
     id = expect_message(w, WIRE_START);
     assert_int_equal(start.template_id, 0);
@@ -272,7 +274,7 @@ static void test_a_refused_capture_is_ended_and_tried_again(void **state)
     expect_state(w, TEMPLATE_FAILING);
     simple(w, WIRE_GONE, id);
     expect_state(w, TEMPLATE_FAILED);
-    expect_listed(w, "\"failures\":1,\"reason\":\"an open socket\"}");
+    expect_listed(w, "\"failures\":1,\"sockets\":0,\"reason\":\"an open socket\"}");
     let_time_pass(w);
     assert_true(bring_template(w, TEMPLATE_READY) > id);
 }

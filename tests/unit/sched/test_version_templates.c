@@ -155,7 +155,29 @@ static void test_a_capture_that_is_refused_is_nobody_s_failure(void **state)
     (void)expect_message(w, WIRE_START);
     assert_int_equal(start.template_id, 0);
     assert_int_equal(start.flags, 0);
-    expect_listed(w, "\"fallbacks\":1,\"ineligible\":0,\"failures\":1,\"reason\":\"an open socket\"");
+    expect_listed(
+        w, "\"fallbacks\":1,\"ineligible\":0,\"failures\":1,\"sockets\":0,\"reason\":\"an open socket\"");
+}
+
+static void test_sockets_of_its_process_are_counted(void **state)
+{
+    struct world *w = *state;
+    uint64_t id;
+
+    w->snap_start = true;
+    put(w, -1, "snap", false);
+    id = expect_message(w, WIRE_START);
+    started(w, id);
+    call(w, "GET", "invocation/next", "");
+    assert_int_equal(expect_message(w, WIRE_CAPTURE), id);
+    captured_with(w, id, 0, "3 sockets");
+    expect_listed(w, "\"state\":\"ready\"");
+    expect_listed(w, "\"sockets\":3,\"reason\":\"\"");
+    simple(w, WIRE_GONE, id);
+    connect_launcher(w);
+    invoke(w);
+    (void)expect_message(w, WIRE_START);
+    expect_listed(w, "\"sockets\":0,"); /* the next process has its own */
 }
 
 static void test_an_init_that_fails_is_the_version_s(void **state)
@@ -414,6 +436,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_an_idle_one_that_did_not_come_is_replaced, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_capture_that_is_refused_is_nobody_s_failure, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(test_sockets_of_its_process_are_counted, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_an_init_that_fails_is_the_version_s, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_lost_launcher_is_not_the_version_s, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_it_ends_with_its_version, set_up, tear_down),

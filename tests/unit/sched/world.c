@@ -187,6 +187,11 @@ void invoke_in(struct world *w, const char *name, const char *environment)
     invoke_with(w, name, NULL, environment);
 }
 
+void invoke_tenant_in(struct world *w, const char *tenant_id, const char *environment)
+{
+    invoke_with(w, "fn", tenant_id, environment);
+}
+
 void invoke_function(struct world *w, const char *name)
 {
     invoke_with(w, name, NULL, NULL);
@@ -400,13 +405,16 @@ uint64_t make_warm(struct world *w)
     return id;
 }
 
-void captured(struct world *w, uint64_t id, uint64_t refused)
+void captured_with(struct world *w, uint64_t id, uint64_t refused, const char *text)
 {
-    struct wire_message message = {
-        .type = WIRE_CAPTURED, .env_id = id, .number = refused, .text = refused ? "an open socket" : ""
-    };
+    struct wire_message message = { .type = WIRE_CAPTURED, .env_id = id, .number = refused, .text = text };
 
     send_message(w, &message, NULL, 0);
+}
+
+void captured(struct world *w, uint64_t id, uint64_t refused)
+{
+    captured_with(w, id, refused, refused ? "an open socket" : "");
 }
 
 void expect_listed(struct world *w, const char *text)

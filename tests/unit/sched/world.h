@@ -53,6 +53,7 @@ void invoke_function(struct world *w, const char *name);
 void invoke(struct world *w);
 void invoke_tenant(struct world *w, const char *tenant_id);
 void invoke_in(struct world *w, const char *name, const char *environment);
+void invoke_tenant_in(struct world *w, const char *tenant_id, const char *environment);
 void expect_answer(const struct world *w, unsigned at, enum sched_outcome outcome, const char *text);
 int set_up(void **state);
 void on_stopped(void *ctx); /* of sched_stop(); ctx: the world */
@@ -65,4 +66,5 @@ void simple(struct world *w, enum wire_type type, uint64_t id);
 void failed(struct world *w, uint64_t id, enum wire_failure why);
 uint64_t make_warm(struct world *w);
 void captured(struct world *w, uint64_t id, uint64_t refused);
+void captured_with(struct world *w, uint64_t id, uint64_t refused, const char *text);
 void expect_listed(struct world *w, const char *text);
