@@ -27,8 +27,9 @@
  *                                   text = why, and it waits for its KILL
  *   START with template_id ──▶ STARTED with WIRE_PARKED, as soon as the clone is asked for: what is written
  *                              to its connection waits for it
- *                         ──▶ FAILED with WIRE_FAIL_TEMPLATE, also after that STARTED: nothing was read, there
- *                              is no environment, and the same env_id may be STARTed without a template
+ *                         ──▶ FAILED with WIRE_FAIL_TEMPLATE, also after that STARTED: nothing was
+ *                              read, there is no environment, and the same env_id may be STARTed
+ *                              without a template
  *   EXITED ◀── | KILL ──▶ GONE      no more clones; those that live go on
  *
  * INSPECT ──▶ INSPECTED               what an environment has left in its processes and its /tmp; one at a
