@@ -132,7 +132,7 @@ static int continue_log(struct log_file *file)
     int result = logs_segments(file->folder_fd, &segments, &count);
 
     if (result < 0 || count == 0)
-        return result;
+        return result < 0 ? result : 0;
     for (size_t i = 0; i < count; i++)
         file->total += segments[i].size;
     file->start = segments[count - 1].start;

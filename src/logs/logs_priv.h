@@ -29,7 +29,7 @@ struct logs_segment {
     uint64_t start; /* offset in the function's log */
     uint64_t size;
 };
-/** The files of a function's folder, oldest first. The caller frees ret_segments. Returns 0 or negative
- * errno. */
+/** The files of a function's folder, oldest first. The caller frees ret_segments. Returns 0; 1 when the list
+ * is not whole, because files were deleted while they were looked at; negative errno. */
 int logs_segments(int folder_fd, struct logs_segment **ret_segments, size_t *ret_count);
 void logs_file_name(uint64_t start, char out[LOGS_FILE_NAME_BYTES]);

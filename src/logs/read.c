@@ -227,15 +227,17 @@ static int find_tail(struct reading *reading, size_t events)
 }
 
 /* A cursor of a caller may point anywhere: forward to the oldest event, back to it when it is behind the end
- * (the function was made anew), and to the next start of an event. It stays where nothing is: all that was
- * listed may have been rotated away before it was looked at. */
-static int place_cursor(struct reading *reading, uint64_t cursor)
+ * (the function was made anew), and to the next start of an event. It stays where nothing is, and when the
+ * list is not whole: what it points into may have been rotated away before it was looked at. */
+static int place_cursor(struct reading *reading, uint64_t cursor, bool whole)
 {
     size_t i = 0;
     char before = '\n';
 
     reading->cursor = cursor;
     if (reading->count == 0)
+        return 0;
+    if (cursor > end_of(&reading->segments[reading->count - 1]) && !whole)
         return 0;
     if (cursor < reading->segments[0].start || cursor > end_of(&reading->segments[reading->count - 1])) {
         reading->cursor = reading->segments[0].start;
@@ -258,13 +260,14 @@ static int place_cursor(struct reading *reading, uint64_t cursor)
 static int read_folder(struct reading *reading, uint64_t cursor, size_t tail_events)
 {
     int result = logs_segments(reading->folder_fd, &reading->segments, &reading->count);
+    bool whole = result == 0;
 
     if (result < 0)
         return result;
     if (cursor == (uint64_t)-1)
         result = find_tail(reading, tail_events < reading->max_events ? tail_events : reading->max_events);
     else
-        result = place_cursor(reading, cursor);
+        result = place_cursor(reading, cursor, whole);
     return result < 0 ? result : read_events(reading);
 }
 

@@ -10,6 +10,8 @@
 
 #include "logs/logs_priv.h"
 
+enum { LIST_ATTEMPTS = 8 };
+
 bool logs_name_ok(const char *function)
 {
     size_t len = strnlen(function, LOGS_MAX_NAME_BYTES + 1);
@@ -73,10 +75,12 @@ static int grow(struct logs_segment **list, size_t count, size_t *room)
     return 0;
 }
 
+/* Returns 1 when some were deleted while they were looked at. */
 static int collect(DIR *folder, struct logs_segment **list, size_t *ret_count)
 {
     const struct dirent *entry;
     size_t room = 0;
+    int torn = 0;
 
     *ret_count = 0;
     while ((entry = readdir(folder))) {
@@ -87,17 +91,21 @@ static int collect(DIR *folder, struct logs_segment **list, size_t *ret_count)
         if (!read_file_name(entry->d_name, &start))
             continue;
         /* The writer may be deleting the oldest ones meanwhile. */
-        if (fstatat(dirfd(folder), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(info.st_mode))
+        if (fstatat(dirfd(folder), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) < 0) {
+            torn = 1;
+            continue;
+        }
+        if (!S_ISREG(info.st_mode))
             continue;
         result = grow(list, *ret_count, &room);
         if (result < 0)
             return result;
         (*list)[(*ret_count)++] = (struct logs_segment){ start, (uint64_t)info.st_size };
     }
-    return 0;
+    return torn;
 }
 
-int logs_segments(int folder_fd, struct logs_segment **ret_segments, size_t *ret_count)
+static int list_once(int folder_fd, struct logs_segment **ret_segments, size_t *ret_count)
 {
     /* A descriptor of its own: one that is shared has one position for all. */
     int fd = openat(folder_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -124,5 +132,17 @@ int logs_segments(int folder_fd, struct logs_segment **ret_segments, size_t *ret
         qsort(list, count, sizeof *list, compare_segments);
     *ret_segments = list;
     *ret_count = count;
-    return 0;
+    return result;
+}
+
+int logs_segments(int folder_fd, struct logs_segment **ret_segments, size_t *ret_count)
+{
+    int result = list_once(folder_fd, ret_segments, ret_count);
+
+    for (int i = 1; i < LIST_ATTEMPTS && result == 1; i++) {
+        free(*ret_segments);
+        *ret_segments = NULL;
+        result = list_once(folder_fd, ret_segments, ret_count);
+    }
+    return result;
 }
