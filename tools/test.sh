@@ -11,6 +11,11 @@ fi
 tools/packages.sh build run up test
 [ -f "$build/build.ninja" ] || meson setup "$build"
 ninja -C "$build"
+# The other compiler: warnings of clang are errors, too. make asan has built with it already.
+if ! grep -q '"clang' "$build/compile_commands.json"; then
+    [ -f build-lint/build.ninja ] || CC=clang meson setup build-lint
+    ninja -C build-lint
+fi
 tools/compile-clients.sh
 tools/venv.sh "$venv"
 
