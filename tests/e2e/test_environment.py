@@ -121,6 +121,17 @@ def test_names_resolve(python):
     assert python.call({"do": "resolve", "host": "host.irori.internal"})
 
 
+LIMITS = {"NOFILE": 1024, "NPROC": 1024, "MEMLOCK": 65536, "CORE": 1, "MSGQUEUE": 102400, "SIGPENDING": 1024, "NICE": 0, "RTPRIO": 0}
+
+
+def test_resource_limits(python):
+    """As recorded on AWS, but for those that src/init/spawn.c gives a reason for; all but the stack's are hard ones, too."""
+    code = f"import resource\nresult = {{name: resource.getrlimit(getattr(resource, 'RLIMIT_' + name)) for name in {[*LIMITS, 'STACK']}}}"
+    limits = python.call({"do": "exec", "code": code})
+    assert limits.pop("STACK")[0] == 8 << 20
+    assert limits == {name: [value, value] for name, value in LIMITS.items()}
+
+
 def test_names_are_asked_of_the_hosts_resolver(tmp_path, own_server):
     """A resolver on the host's loopback, as systemd-resolved or dnsmasq has it: by UDP, by TCP when an answer is cut short,
     with the search list; what does not exist does not."""

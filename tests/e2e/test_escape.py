@@ -147,7 +147,7 @@ def test_tmp_refuses_more_than_its_size(box, neighbour):
 
 def test_full_tmp_is_fresh_for_the_next_environment(box):
     """A filled /tmp dies with its environment: the one of another version starts empty."""
-    attempt(box, "fill_inodes")
+    stopped(box, "fill_inodes")
     box.configure(Description="a new configuration needs a new environment")
     detail = stopped(box, "fill_tmp", limit_mb=700)
     assert detail["written_mb"] >= 476
@@ -511,7 +511,6 @@ def die(function, stage, times):
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.timeout(300)
 def test_dying_at_every_stage_exhausts_nothing(own_server):
     """A hundred deaths and more: descriptors, processes, cgroups, mounts, links and loop devices are as before.
 
