@@ -154,7 +154,7 @@ class Gate:
             self._held.pop().close()
 
 
-MANY, BATCH = 2100, 150
+MANY, BATCH, SEVERAL = 2100, 150, int(700 / SLOW)
 
 
 async def fill(server, requests, gate, when_full):
@@ -175,21 +175,34 @@ async def fill(server, requests, gate, when_full):
     return await asyncio.wait_for(asyncio.gather(*calls), 120 * SLOW)
 
 
+def many_at_the_gate(own_server, gate, count, *flags):
+    """A server that may have so many environments, and as many requests of a function that waits at the gate."""
+    server = own_server("--account-concurrency", str(count + 100), "--max-environments", str(count + 10),
+                        "--max-memory-mb", str(40 * count), "--allow-host", f"127.0.0.1:{gate.port}", *flags)
+    function = server.deploy({"bootstrap": build.c_program("gate")}, "provided.al2023", "x", MemorySize=128, Timeout=900,
+                             Environment={"Variables": {"GATE_PORT": str(gate.port)}})
+    return server, [(number, storm_request(server, function, None, number)) for number in range(1, 2 * count, 2)]
+
+
+@pytest.mark.timeout(300)
+def test_stop_in_the_middle_of_hundreds_of_requests(own_server, many_descriptors):
+    """Each has a /tmp of its own to unmount: still within ten seconds, by itself, and nothing is left."""
+    with Gate() as gate:
+        server, requests = many_at_the_gate(own_server, gate, SEVERAL)
+        asyncio.run(fill(server, requests, gate, server.stop))
+    assert "did not end in time" not in server.log()
+
+
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_more_than_two_thousand_environments_at_once(own_server, many_descriptors):
     """Each is in the middle of a request at one moment, held by its own connection to the host; every request is answered."""
     with Gate() as gate:
-        server = own_server("--account-concurrency", str(MANY + 100), "--max-environments", str(MANY + 10),
-                            "--max-memory-mb", str(40 * MANY), "--allow-host", f"127.0.0.1:{gate.port}",
-                            "--idle-timeout-ms", "5000")
-        function = server.deploy({"bootstrap": build.c_program("gate")}, "provided.al2023", "x", MemorySize=128, Timeout=900,
-                                 Environment={"Variables": {"GATE_PORT": str(gate.port)}})
+        server, requests = many_at_the_gate(own_server, gate, MANY, "--idle-timeout-ms", "5000")
 
         def when_full():
             assert collections.Counter(one["state"] for one in server.environments()) == {"busy": MANY}
             assert server.healthy()
-        requests = [(number, storm_request(server, function, None, number)) for number in range(1, 2 * MANY, 2)]
         outcomes = collections.Counter(asyncio.run(fill(server, requests, gate, when_full)))
     assert outcomes == {"answer": MANY}
     wait.until(lambda: not server.environments(), 120, "all environments to end")
