@@ -4,6 +4,7 @@ DATA ?= .irori
 LISTEN ?= 127.0.0.1:9000
 VENV ?= .venv
 S ?= 60
+LONG ?= 0
 export PYTHONDONTWRITEBYTECODE = 1
 
 .PHONY: all help packages up down test unit e2e asan fuzz bench lint install clean
@@ -16,7 +17,7 @@ help:
 	@echo 'make          build into build/ (installs missing packages when run as root)'
 	@echo 'make up       build, start Irori on $(LISTEN), deploy the example, call it twice (SDK=no: without the AWS SDKs)'
 	@echo 'make down     stop it'
-	@echo 'make test     unit, fuzz corpora and end-to-end tests (as root)'
+	@echo 'make test     unit, fuzz corpora and end-to-end tests (as root; LONG=1: also those that take minutes)'
 	@echo 'make asan     the same with address and undefined behaviour sanitizers'
 	@echo 'make fuzz     run every fuzz target for S=60 seconds (T=name for one)'
 	@echo 'make bench    measure; table on the terminal, JSON in build/bench/'
@@ -36,13 +37,13 @@ down:
 	@DATA=$(DATA) tools/down.sh
 
 test:
-	@BUILD=$(BUILD) VENV=$(VENV) tools/test.sh
+	@BUILD=$(BUILD) VENV=$(VENV) IRORI_LONG=$(LONG) tools/test.sh
 
 unit: all
 	@meson test -C $(BUILD) --print-errorlogs
 
 asan:
-	@BUILD=build-asan VENV=$(VENV) tools/asan.sh
+	@BUILD=build-asan VENV=$(VENV) IRORI_LONG=$(LONG) tools/asan.sh
 
 fuzz:
 	@T=$(T) S=$(S) tools/fuzz.sh

@@ -8,7 +8,7 @@ _irori_functions()
 _irori()
 {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} command='' word choices
-    local commands='serve deploy invoke logs ps ls url rm runtimes doctor dbproxy help'
+    local commands='serve deploy invoke logs ps ls url rm runtimes doctor help'
     local global='--endpoint --data --region --json --help'
 
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
@@ -27,8 +27,16 @@ _irori()
             python3.11 python3.12 python3.13 python3.14 provided.al2 provided.al2023' -- "$current")
         return
         ;;
+    --templates)
+        if [[ $command == serve ]]; then
+            mapfile -t COMPREPLY < <(compgen -W 'on off' -- "$current")
+            return
+        fi
+        ;;
     --endpoint | --region | --name | --env | --memory | --timeout | --handler | --description | --role | --payload | \
-        --qualifier | --client-context | --tenant-id | --tenant-header | --lines | -n | -e | -m | -t | -p | -q)
+        --qualifier | --client-context | --tenant-id | --tenant-header | --lines | --listen | --account-id | \
+        --account-concurrency | --allow-host | --busy-poll-us | --freeze-after-ms | --idle-timeout-ms | --log-deleted | --log-max-mb | \
+        --max-environments | --max-memory-mb | --spare-slots | --template-idle-ms | -n | -e | -m | -t | -p | -q)
         return
         ;;
     esac
@@ -45,7 +53,7 @@ _irori()
     runtimes) choices="sdk --again $global" ;;
     serve) choices='--listen --data --config --region --account-id --idle-timeout-ms --freeze-after-ms --max-memory-mb
         --busy-poll-us --log-max-mb --log-deleted --max-environments --spare-slots --account-concurrency --allow-host --no-auth
-        --templates --template-idle-ms --help' ;;
+        --templates --template-idle-ms --debug --help' ;;
     *) choices=$global ;;
     esac
     if [[ $current != -* ]]; then

@@ -4,7 +4,7 @@ set -eu
 cd "$(dirname "$0")/.."
 tools/packages.sh build lint
 status=0
-# make and make test build with cc, gcc on Debian: here every warning of clang is an error, too.
+# make builds with cc, gcc on Debian: here, as in make test, every warning of clang is an error, too.
 echo "== clang"
 [ -f build-lint/build.ninja ] || CC=clang meson setup build-lint
 ninja -C build-lint || status=1

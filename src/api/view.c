@@ -1,9 +1,9 @@
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "api/api_priv.h"
 #include "base/text.h"
+#include "model/runtime_version.h"
 
 const char *version_text(int64_t number, char out[24])
 {
@@ -37,19 +37,14 @@ static void add_state(cJSON *view, const struct store_version *version)
     }
 }
 
-/* An ARN that stays the same for a runtime, as clients compare it; nothing hides behind it. */
 static void add_runtime_version(cJSON *view, const struct api *api, const char *runtime)
 {
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned len = 0;
-    char hex[2 * EVP_MAX_MD_SIZE + 1], arn[256];
+    AUTO_BUF struct buf arn = BUF_INIT(256);
     cJSON *config = cJSON_AddObjectToObject(view, "RuntimeVersionConfig");
 
-    if (EVP_Digest(runtime, strlen(runtime), digest, &len, EVP_sha256(), NULL) != 1)
-        return;
-    text_hex(digest, len, hex);
-    (void)snprintf(arn, sizeof arn, "arn:aws:lambda:%s::runtime:%s", api->config.region, hex);
-    (void)cJSON_AddStringToObject(config, "RuntimeVersionArn", arn);
+    runtime_version_arn(runtime, api->config.region, &arn);
+    if (!arn.failed)
+        (void)cJSON_AddStringToObject(config, "RuntimeVersionArn", arn.data);
 }
 
 cJSON *view_configuration(const struct api *api, const char *name, const struct store_version *version,

@@ -215,12 +215,12 @@ static bool prepare(struct launcher *launcher)
     return remove_surplus(launcher);
 }
 
-static void tick(struct launcher *launcher, uint64_t now_us)
+static void tick(struct launcher *launcher)
 {
     struct list *const lists[] = { &launcher->busy, &launcher->cold };
 
     for (size_t i = 0; i < 2; i++) {
-        list_each_safe(at, lists[i]) slot_tick(list_entry(at, struct slot, node), now_us);
+        list_each_safe(at, lists[i]) slot_tick(list_entry(at, struct slot, node));
     }
     slot_bury_cgroups(launcher);
 }
@@ -275,7 +275,7 @@ static void loop(struct launcher *launcher)
         more = n > 0 || prepare(launcher);
         now_us = clock_us();
         if (now_us >= next_tick_us) {
-            tick(launcher, now_us);
+            tick(launcher);
             next_tick_us = now_us + (quick ? QUICK_TICK_US : TICK_US);
         }
         announce(launcher);

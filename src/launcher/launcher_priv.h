@@ -209,7 +209,7 @@ void slot_stop(struct slot *slot);
 void slot_freeze(struct slot *slot, bool frozen);
 void slot_limit_cpu(struct slot *slot, unsigned millis);
 /** Called about every second: repeats what may have been lost, and complains. */
-void slot_tick(struct slot *slot, uint64_t now_us);
+void slot_tick(struct slot *slot);
 /** Removes groups that are empty by now. */
 void slot_bury_cgroups(struct launcher *launcher);
 

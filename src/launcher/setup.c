@@ -37,7 +37,7 @@
 #include "sandbox/skeleton.h"
 #include "sandbox/volume.h"
 
-enum { LOCK_MS = 20000, SWEEP_MS = 10000, END_MS = 5000, KEEPER_MS = 3000 };
+enum { LOCK_MS = 20000, SWEEP_MS = 10000, END_MS = 5000, KEEPER_MS = 4000 };
 
 /* ------------------------------------------------------------------ start */
 
@@ -334,8 +334,8 @@ void setup_close(struct launcher *launcher)
     launcher->skeleton = skeleton_close(launcher->skeleton);
     if (launcher->scratch >= 0)
         (void)unlinkat(launcher->scratch, "root", AT_REMOVEDIR);
+    launcher->net = net_close(launcher->net); /* first: of a stop that is cut short, this would stay */
     launcher->keeper = keeper_stop(launcher->keeper, KEEPER_MS);
-    launcher->net = net_close(launcher->net);
     launcher->runtimes = runtimes_free(launcher->runtimes);
     end_watchman(launcher);
     launcher->cgroups = cgroups_close(launcher->cgroups);

@@ -448,8 +448,11 @@ void slot_limit_cpu(struct slot *slot, unsigned millis)
         slot->limited = millis > 0;
 }
 
-void slot_tick(struct slot *slot, uint64_t now_us)
+void slot_tick(struct slot *slot)
 {
+    /* Of each slot: what the one before did takes time, and may have made this one die. */
+    uint64_t now_us = clock_us();
+
     if (slot->state.life == SLOT_WAITING && now_us - slot->waiting_since_us > WAITING_LIMIT_US) {
         if (!slot->why.code)
             (void)err_set(&slot->why, ERR_SYSTEM, ETIMEDOUT, "preparing an environment");

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -18,7 +19,7 @@
 #include "base/list.h"
 #include "sandbox/volume.h"
 
-enum { SOCKET_BYTES = 16 << 20 };
+enum { SOCKET_BYTES = 16 << 20, ENDING_THREADS = 32 };
 
 struct keeper {
     int socket, pidfd;
@@ -150,6 +151,41 @@ static int send_answer(int socket, const struct answer *answer, int mount)
     return 0;
 }
 
+static pthread_mutex_t ending = PTHREAD_MUTEX_INITIALIZER;
+
+static void *end_some(void *ctx)
+{
+    struct list *all = ctx;
+
+    for (;;) {
+        struct kept *kept = NULL;
+
+        (void)pthread_mutex_lock(&ending);
+        if (!list_empty(all)) {
+            kept = list_entry(all->next, struct kept, node);
+            list_remove(&kept->node);
+        }
+        (void)pthread_mutex_unlock(&ending);
+        if (!kept)
+            return NULL;
+        forget(kept);
+    }
+}
+
+/* Nearly all of an unmount is waiting, for the disk and for the kernel's threads: a thousand of them one
+ * after the other would take longer than a stop may. */
+static void end_all(struct list *all)
+{
+    pthread_t threads[ENDING_THREADS];
+    size_t count = 0;
+
+    while (count < ENDING_THREADS && pthread_create(&threads[count], NULL, end_some, all) == 0)
+        count++;
+    (void)end_some(all);
+    while (count > 0)
+        (void)pthread_join(threads[--count], NULL);
+}
+
 static _Noreturn void keep(int socket, int scratch)
 {
     struct volume_source *source = NULL;
@@ -171,7 +207,7 @@ static _Noreturn void keep(int socket, int scratch)
         if (answer.request.what != KEEPER_DISCARD && send_answer(socket, &answer, mount) < 0)
             break;
     }
-    list_each_safe(at, &all) forget(list_entry(at, struct kept, node));
+    end_all(&all);
     (void)volume_source_free(source);
     _exit(0);
 }

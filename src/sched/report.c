@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "model/function.h"
+#include "model/runtime_version.h"
 
 static bool is_json(const struct fn_version *version)
 {
@@ -61,12 +62,9 @@ static void json_end(struct buf *out)
 
 static const char *const family_version[] = { "nodejs", "python", "provided." };
 
-void report_runtime_version(const struct fn_version *version, const char *region, struct buf *ret_name,
-                            struct buf *ret_arn)
+/* "python:3.12.v1" */
+static void version_name(const char *runtime, struct buf *out)
 {
-    const char *runtime = version->runtime;
-    uint64_t hash[4];
-
     for (size_t i = 0; i < 3; i++) {
         size_t len = strlen(family_version[i]);
 
@@ -76,19 +74,10 @@ void report_runtime_version(const struct fn_version *version, const char *region
 
             if (rest > 2 && strcmp(runtime + strlen(runtime) - 2, ".x") == 0)
                 rest -= 2;
-            (void)buf_printf(ret_name, "%.*s:%.*s.v1", (int)shown, runtime, (int)rest, runtime + len);
+            (void)buf_printf(out, "%.*s:%.*s.v1", (int)shown, runtime, (int)rest, runtime + len);
             break;
         }
     }
-    /* Any 64 hexadecimal digits that stay the same for a runtime; FNV-1a four times. */
-    for (size_t i = 0; i < 4; i++) {
-        hash[i] = 14695981039346656037u + i;
-        for (const char *p = runtime; *p; p++)
-            hash[i] = (hash[i] ^ (unsigned char)*p) * 1099511628211u;
-    }
-    (void)buf_printf(ret_arn, "arn:aws:lambda:%s::runtime:%016llx%016llx%016llx%016llx", region,
-                     (unsigned long long)hash[0], (unsigned long long)hash[1], (unsigned long long)hash[2],
-                     (unsigned long long)hash[3]);
 }
 
 void report_stream(const struct fn_version *version, uint64_t wall_ms, const char *hex,
@@ -109,7 +98,8 @@ void report_init_start(const struct fn_version *version, const char *region, con
 {
     AUTO_BUF struct buf name = BUF_INIT(128), arn = BUF_INIT(256);
 
-    report_runtime_version(version, region, &name, &arn);
+    version_name(version->runtime, &name);
+    runtime_version_arn(version->runtime, region, &arn);
     if (!name.data || !arn.data)
         return;
     if (!is_json(version)) {
@@ -173,7 +163,8 @@ void report_restore_start(const struct fn_version *version, const char *region, 
 {
     AUTO_BUF struct buf name = BUF_INIT(128), arn = BUF_INIT(256);
 
-    report_runtime_version(version, region, &name, &arn);
+    version_name(version->runtime, &name);
+    runtime_version_arn(version->runtime, region, &arn);
     if (!name.data || !arn.data)
         return;
     if (!is_json(version)) {

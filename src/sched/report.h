@@ -52,6 +52,3 @@ void report_timeout(const struct report *report, struct buf *out);
 void report_crash(const struct report *report, const char *message, struct buf *out);
 /** END and REPORT, platform.runtimeDone and platform.report. */
 void report_end(const struct report *report, struct buf *out);
-/** "python:3.12.v1" and the runtime version ARN that its configuration shows. */
-void report_runtime_version(const struct fn_version *version, const char *region, struct buf *ret_name,
-                            struct buf *ret_arn);

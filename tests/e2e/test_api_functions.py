@@ -111,6 +111,43 @@ def test_every_name_form_reaches_the_function(server, deploy):
             "The derived qualifier from the function name does not match the specified qualifier.", 400)
 
 
+def test_every_name_form_is_taken_by_every_kind_of_operation(server, deploy):
+    """Configuration, versions, concurrency, aliases, policies, URLs, invocations: each has a rule for names of its own."""
+    function, lam = deploy(NODE), server.lam
+    lam.publish_version(FunctionName=function.name)
+    lam.create_alias(FunctionName=function.name, Name="live", FunctionVersion="1")
+    forms = [function.name, f"{ACCOUNT}:function:{function.name}", f"function:{function.name}",
+             f"{REGION}:{ACCOUNT}:function:{function.name}", function.arn]
+    for number, form in enumerate(forms):
+        assert lam.update_function_configuration(FunctionName=form, Description=form)["FunctionArn"] == function.arn
+        server.updated(function.name)
+        assert lam.update_function_code(FunctionName=form, ZipFile=pack(NODE))["Description"] == form
+        server.updated(function.name)
+        assert {item["Version"] for item in lam.list_versions_by_function(FunctionName=form)["Versions"]} >= {"$LATEST", "1"}
+        assert lam.publish_version(FunctionName=form)["FunctionArn"] == f"{function.arn}:{number + 2}"
+        assert lam.put_function_concurrency(FunctionName=form, ReservedConcurrentExecutions=5 + number)
+        assert lam.get_function_concurrency(FunctionName=form)["ReservedConcurrentExecutions"] == 5 + number
+        lam.delete_function_concurrency(FunctionName=form)
+        assert lam.get_alias(FunctionName=form, Name="live")["AliasArn"] == f"{function.arn}:live"
+        assert len(lam.list_aliases(FunctionName=form)["Aliases"]) == 1
+        statement = lam.add_permission(FunctionName=f"{form}:live", StatementId="x", Action="lambda:InvokeFunction", Principal="*")
+        assert f'"{function.arn}:live"' in statement["Statement"]
+        lam.remove_permission(FunctionName=form, Qualifier="live", StatementId="x")
+        for name, arn in ((form, function.arn), (f"{form}:live", f"{function.arn}:live")):
+            made = lam.create_function_url_config(FunctionName=name, AuthType="AWS_IAM")
+            assert made["FunctionArn"] == arn
+            found = lam.update_function_url_config(FunctionName=name, AuthType="NONE")
+            assert (found["FunctionUrl"], found["FunctionArn"]) == (made["FunctionUrl"], arn)
+            assert lam.get_function_url_config(FunctionName=name)["AuthType"] == "NONE"
+            lam.delete_function_url_config(FunctionName=name)
+        assert lam.list_function_url_configs(FunctionName=form)["FunctionUrlConfigs"] == []
+        for qualifier, version in (("", "$LATEST"), (":$LATEST", "$LATEST"), (":1", "1"), (":live", "1")):
+            assert lam.invoke(FunctionName=form + qualifier)["ExecutedVersion"] == version
+    for wrong in (f"{function.arn}:1", f"{function.arn}:$LATEST"):
+        refused(lambda wrong=wrong: lam.create_function_url_config(FunctionName=wrong, AuthType="NONE"), "ValidationException",
+                status=400)
+
+
 def test_not_found_texts(server):
     missing = PREFIX + "missing"
     lam = server.lam

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import sqlite3
 
 import pytest
@@ -53,6 +54,23 @@ def test_policy_errors(server, deploy):
     refused(lambda: statement(lam, function, "four", "*", Qualifier="$LATEST"), "InvalidParameterValueException",
             "We currently do not support adding policies for $LATEST.", 400)
     refused(lambda: statement(lam, function, "five", "*", RevisionId="nope"), "PreconditionFailedException", status=412)
+
+
+def test_a_policy_has_an_end(server, deploy):
+    """20,480 bytes; what did not fit changes nothing."""
+    function, lam = deploy(NODE), server.lam
+    source = "arn:aws:s3:::" + "b" * 130
+    kept = 0
+    with pytest.raises(lam.exceptions.PolicyLengthExceededException) as raised:
+        for kept in range(100):
+            statement(lam, function, f"{kept:0100}", "s3.amazonaws.com", SourceArn=source)
+    size, limit = re.fullmatch(r"The final policy size \((\d+)\) is bigger than the limit \((\d+)\)\.",
+                               raised.value.response["message"]).groups()
+    assert int(limit) == 20480 < int(size) < 21200 and raised.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+    statements = json.loads(lam.get_policy(FunctionName=function.name)["Policy"])["Statement"]
+    assert [int(item["Sid"]) for item in statements] == list(range(kept))
+    lam.remove_permission(FunctionName=function.name, StatementId=f"{0:0100}")
+    statement(lam, function, "fits-again", "*")
 
 
 def test_policies_of_versions_and_aliases_are_their_own(server, deploy):

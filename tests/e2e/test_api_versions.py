@@ -1,6 +1,7 @@
 """Versions, aliases and weighted routing (spec lambda-api.md section 5, invoke.md section 7)."""
 
 import collections
+import json
 
 import pytest
 from harness.aws import refused
@@ -139,6 +140,18 @@ def test_weights_divide_the_requests(server, two_versions):
     assert "RoutingConfig" not in lam.get_alias(FunctionName=function.name, Name="split")
     seen = collections.Counter(function.invoke(Qualifier="split").version for _ in range(20))
     assert seen == {"1": 20}
+
+
+def test_weights_divide_the_requests_of_a_url(server, two_versions):
+    """The URL of an alias: half of 200 requests, within five standard deviations."""
+    function, lam = two_versions, server.lam
+    lam.create_alias(FunctionName=function.name, Name="half", FunctionVersion="1",
+                     RoutingConfig={"AdditionalVersionWeights": {"2": 0.5}})
+    url = function.public_url("half")
+    seen = collections.Counter(json.loads(url.call().body)["word"] for _ in range(200))
+    assert set(seen) == {"one", "two"} and 64 <= seen["two"] <= 136, seen
+    lam.update_alias(FunctionName=function.name, Name="half", RoutingConfig={"AdditionalVersionWeights": {"2": 1.0}})
+    assert {json.loads(url.call().body)["word"] for _ in range(20)} == {"two"}
 
 
 def test_revision_ids_move_as_documented(server, deploy):

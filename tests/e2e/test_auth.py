@@ -321,6 +321,32 @@ def test_functions_may_do_what_was_granted_and_nothing_else(own_server):
     assert status == 403 and kind in ("UnrecognizedClientException", "InvalidSignatureException")
 
 
+def test_functions_and_strangers_are_kept_out_of_iroris_own_paths(own_server):
+    """What the command line asks for: environments, templates, runtimes, logs and code of others, and the ends of environments."""
+    server = own_server_with_api(own_server)
+    caller = server.probe("python", MemorySize=256, Timeout=15)
+    target = server.deploy({"index.mjs": "export const handler = async () => console.log('private');"})
+    target.invoke({})
+    environment = server.environments()[0]["id"]
+    code = server.lam.get_function(FunctionName=target.name)["Code"]["Location"].split("?")[0][len(server.endpoint):]
+    assert code.startswith("/_irori/code/")
+    host = f"host.irori.internal:{server.port}"
+    for method, path in (("GET", "/_irori/environments"), ("GET", "/_irori/templates"), ("GET", "/_irori/runtimes"),
+                         ("GET", f"/_irori/functions/{target.name}/logs"), ("GET", f"/_irori/functions/{caller.name}/logs"),
+                         ("DELETE", f"/_irori/environments/{environment}"),
+                         ("POST", f"/_irori/environments/{environment}/inspect"), ("GET", code)):
+        status, kind, text = caller.call({"do": "exec", "code": BOTO, "host": host, "method": method, "path": path, "body": ""})
+        assert (status, kind) == (403, "AccessDeniedException"), (method, path, text)
+        assert "private" not in text and "is not authorized to perform" in text
+        denied(get(server, target=path, method=method), "MissingAuthenticationTokenException")
+        headers = signed(method, server.endpoint + path, server.key, "x" * 40)[1]
+        denied(get(server, headers, path, method), "InvalidSignatureException")
+        if method == "GET":
+            headers = signed(method, server.endpoint + path, server.key, server.secret)[1]
+            assert get(server, headers, path).status == 200, path
+    assert environment in {one["id"] for one in server.environments()}
+
+
 class Reachable(Server):
     """A server whose own API its functions may reach; sdk: a folder to have at DIR/sdk."""
 

@@ -8,6 +8,7 @@ import re
 import pytest
 from harness.archives import pack_folder
 from harness.aws import REGION
+from harness.nameserver import NameServer, server_with_resolver
 from harness.paths import FUNCTIONS
 
 
@@ -118,6 +119,36 @@ result = {'path': sys.path, 'found': [n for n in ('pytest', 'pip', 'requests', '
 def test_names_resolve(python):
     assert python.call({"do": "resolve", "host": "localhost"})
     assert python.call({"do": "resolve", "host": "host.irori.internal"})
+
+
+LIMITS = {"NOFILE": 1024, "NPROC": 1024, "MEMLOCK": 65536, "CORE": 1, "MSGQUEUE": 102400, "SIGPENDING": 1024, "NICE": 0, "RTPRIO": 0}
+
+
+def test_resource_limits(python):
+    """As recorded on AWS, but for those that src/init/spawn.c gives a reason for; all but the stack's are hard ones, too."""
+    code = f"import resource\nresult = {{name: resource.getrlimit(getattr(resource, 'RLIMIT_' + name)) for name in {[*LIMITS, 'STACK']}}}"
+    limits = python.call({"do": "exec", "code": code})
+    assert limits.pop("STACK")[0] == 8 << 20
+    assert limits == {name: [value, value] for name, value in LIMITS.items()}
+
+
+def test_names_are_asked_of_the_hosts_resolver(tmp_path, own_server):
+    """A resolver on the host's loopback, as systemd-resolved or dnsmasq has it: by UDP, by TCP when an answer is cut short,
+    with the search list; what does not exist does not."""
+    records = {"short.irori.test": "198.51.100.21", "long.irori.test": "198.51.100.22", "db.corp.test": "198.51.100.23"}
+    with NameServer(records, long=["long.irori.test"]) as names:
+        server = server_with_resolver(tmp_path, names.address, "search corp.test\n")
+        own_server.started.append(server)
+        for function in (server.probe("python", MemorySize=256, Timeout=20), server.probe("node", MemorySize=256, Timeout=20)):
+            names.asked.clear()
+            assert function.call({"do": "resolve", "host": "short.irori.test"}) == ["198.51.100.21"]
+            assert set(names.asked) == {("udp", "short.irori.test")}
+            assert function.call({"do": "resolve", "host": "long.irori.test"}) == ["198.51.100.22"]
+            assert ("tcp", "long.irori.test") in names.asked
+            assert function.call({"do": "resolve", "host": "db"}) == ["198.51.100.23"]
+            assert function.invoke({"do": "resolve", "host": "absent.irori.test"}).error == "Unhandled"
+            assert ("udp", "absent.irori.test") in names.asked
+        server.stop()
 
 
 def test_processor_share(deploy):

@@ -11,17 +11,17 @@ import threading
 import time
 
 import pytest
-from botocore.exceptions import ClientError, ConnectionError as BotoConnectionError, HTTPClientError
+from botocore.exceptions import ClientError, ConnectionError as BotoConnectionError, ConnectTimeoutError, HTTPClientError, ReadTimeoutError
 from harness import build, leftovers, procs, wait
 from harness.aws import client
 from harness.paths import LONG
 
 PYTHON = ("python3.11", "lambda_function.handler")
-PROGRAMS = ["irori", "irorid", "irori-launcher"]
 ROUNDS = 12 if LONG else 2
 PROPER = {"answer", "refused connection", "429 TooManyRequestsException", "500 ServiceException"}
-# irorid may see a runtime die a moment before it learns that the launcher has gone, which took it along.
-DIED = "function error Runtime.ExitError"
+# An environment's PID 1 takes the runtime along; and irorid may see a runtime die a moment before it learns that the launcher
+# has gone, which took it along.
+DIED = {"function error Runtime.ExitError", "function error Runtime.TruncatedResponse"}
 
 
 class Load:
@@ -64,6 +64,8 @@ class Load:
             got = json.loads(answer["Payload"].read())
         except ClientError as error:
             return f"{error.response['ResponseMetadata']['HTTPStatusCode']} {error.response['Error']['Code']}"
+        except (ReadTimeoutError, ConnectTimeoutError):
+            return "no answer in time"  # ahead of the next line, whose errors these are, too
         except (BotoConnectionError, HTTPClientError):
             return "refused connection"
         if answer.get("FunctionError"):
@@ -97,10 +99,25 @@ def attempt(function):
     return got.json if isinstance(got.json, str) else got.json["value"]
 
 
-def kill(server, program):
-    """SIGKILL to one program of this server."""
-    pid = server.process.pid if program == "irori" else wait.until(lambda: server.pid_of(program), 10, f"{program} to run")
-    os.kill(pid, signal.SIGKILL)
+def helpers(server, name):
+    """Pids of the launcher's children of this name."""
+    launcher = server.pid_of("irori-launcher")
+    found = [(pid, procs.stat(pid)) for pid in (procs.descendants(launcher) if launcher else [])]
+    return [pid for pid, stat in found if stat and stat[0] == name and stat[1] not in "ZX" and stat[2] == launcher]
+
+
+def kill(server, program, source=random):
+    """SIGKILL to one program of this server; of irori-init, to half of those that run and wait."""
+    if program == "irori":
+        pids = [server.process.pid]
+    elif program in ("irorid", "irori-launcher"):
+        pids = [wait.until(lambda: server.pid_of(program), 10, f"{program} to run")]
+    else:
+        pids = wait.until(lambda: helpers(server, program), 10, f"{program} to run")
+        pids = source.sample(pids, (len(pids) + 1) // 2)
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):  # one of many environments that came to its end meanwhile
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_restart_keeps_everything(own_server):
@@ -153,18 +170,19 @@ def test_stop_under_load_ends_within_ten_seconds(own_server):
 
 
 @pytest.mark.timeout(900 if LONG else 180)
-@pytest.mark.parametrize("program", ["irorid", "irori-launcher"])
+@pytest.mark.parametrize("program", ["irorid", "irori-launcher", "irori-volumes", "irori-init"])
 def test_a_killed_part_recovers_by_itself(own_server, program):
-    """The supervisor brings it back; no function is lost, and callers got right answers or proper errors."""
+    """The supervisor, or for irori-init the scheduler, brings it back; no function is lost, and callers got right answers or
+    proper errors."""
     server = own_server()
     functions = three(server)
     source = random.Random(program)
-    with Load(server, functions, {DIED} if program == "irori-launcher" else ()) as load:
+    with Load(server, functions, () if program == "irorid" else DIED) as load:
         for turn in range(ROUNDS):
             goal = load.answers() + 20
             wait.until(lambda goal=goal: load.answers() > goal, 40, f"load after {turn} kills; so far {dict(load.outcomes)}")
             time.sleep(source.random() * 0.5 + (2.5 if turn else 0))  # more often is a fault that stays: the supervisor gives up
-            kill(server, program)
+            kill(server, program, source)
             wait.until(server.healthy, 30, f"/health after {program} was killed")
             server.note_processes()
         goal = load.answers() + 10
@@ -191,13 +209,35 @@ def test_a_launcher_killed_during_a_stop_leaves_nothing(own_server):
     server.start()
 
 
+@pytest.mark.timeout(180)
+def test_without_its_watchman_the_launcher_is_swept_after(own_server):
+    """The watchman's death disturbs nobody; when the launcher dies after it, the next one ends what the watchman would have."""
+    server = own_server()
+    functions = three(server)
+    with Load(server, functions, DIED) as load:
+        wait.until(lambda: load.answers() > 20, 40, "load")
+        kill(server, "irori-watchman")
+        goal = load.answers() + 20
+        wait.until(lambda: load.answers() > goal, 40, f"answers without a watchman; so far {dict(load.outcomes)}")
+        assert set(load.outcomes) == {"answer"}, load.outcomes
+        server.note_processes()
+        before = [procs.identity(pid) for pid in procs.descendants(server.pid_of("irori-launcher"))]
+        kill(server, "irori-launcher")
+        wait.until(lambda: not any(ident and procs.alive(ident) for ident in before), 15, "everything of the launcher to end")
+        wait.until(lambda: helpers(server, "irori-watchman"), 15, "another launcher and its watchman")
+        goal = load.answers() + 10
+        wait.until(lambda: load.answers() > goal, 40, f"answers after the kill; so far {dict(load.outcomes)}")
+    assert not load.wrong, load.wrong[:5]
+    all_answer(server, functions)
+
+
 @pytest.mark.timeout(900 if LONG else 180)
 def test_killed_serve_starts_again(own_server):
     """SIGKILL of `irori serve`: its programs end by themselves; the next start sweeps, serves, and a stop leaves nothing."""
     server = own_server()
     functions = three(server)
     for _ in range(ROUNDS):
-        with Load(server, functions, {DIED}) as load:
+        with Load(server, functions, DIED) as load:
             wait.until(lambda load=load: load.answers() > 20, 40, "load")
             server.note_processes()
             kill(server, "irori")

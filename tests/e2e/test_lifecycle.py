@@ -5,7 +5,7 @@ import re
 import time
 
 import pytest
-from harness import procs, wait
+from harness import wait
 from harness.archives import pack_folder
 from harness.paths import FUNCTIONS
 
@@ -74,6 +74,36 @@ def test_idle_environments_end(own_server):
     second = function.call({"do": "count"})
     assert second["born"] != first["born"] and second["count"] == 1
     assert function.call({"do": "get", "name": "old"}) is None
+
+
+def test_the_end_of_an_environment_is_not_announced(own_server):
+    """No SIGTERM, as on Lambda without extensions: not when it was idle for long, nor for an update or a deletion. (The process is
+    not frozen meanwhile, and logs one that it sends itself.)"""
+    server = own_server("--idle-timeout-ms", "1500", "--freeze-after-ms", "100000")
+    function = server.deploy({"m.py": """
+import os, signal, time
+signal.signal(signal.SIGTERM, lambda *_: print("SIGTERM came", flush=True))
+def h(event, context):
+    if event.get("self"):
+        os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.1)
+"""}, "python3.11", "m.h", MemorySize=256)
+
+    def came():
+        return server.irori("logs", function.name).stdout.count("SIGTERM came")
+    function.call({"self": True})
+    wait.until(lambda: came() == 1, 5, "the signal of its own")
+    wait.until(lambda: not server.environments(), 8, "the idle environment to end")
+    function.call({})
+    function.configure(Description="a new configuration needs a new environment")
+    wait.until(lambda: not server.environments(), 8, "the environment of the old configuration to end")
+    function.call({})
+    assert came() == 1
+    function.delete()
+    wait.until(lambda: not server.environments(), 8, "the environment of the deleted function to end")
+    time.sleep(0.3)
+    (log,) = (server.data / "logs").glob(f"*{function.name}*")
+    assert sum(path.read_bytes().count(b"SIGTERM came") for path in log.rglob("*") if path.is_file()) == 1
 
 
 def test_use_postpones_expiry(own_server):

@@ -90,7 +90,10 @@ def test_init_start_and_module_output_come_first(deploy):
     function = deploy({"m.py": "print('at load')\ndef h(e, c): print('at call')"}, "python3.11", "m.h")
     function.invoke({})
     text = logs(function)
-    assert re.search(r"INIT_START Runtime Version: python:3\.11\S*\tRuntime Version ARN: arn:aws:lambda:\S+", text), text
+    config = function.server.lam.get_function_configuration(FunctionName=function.name)
+    version = config["RuntimeVersionConfig"]["RuntimeVersionArn"]
+    assert re.fullmatch(r"arn:aws:lambda:us-east-1::runtime:[0-9a-f]{64}", version)
+    assert f"INIT_START Runtime Version: python:3.11.v1\tRuntime Version ARN: {version}\n" in text, text
     order = [text.index(word) for word in ("INIT_START", "at load", "START RequestId", "at call", "END RequestId",
                                            "REPORT RequestId")]
     assert order == sorted(order), text

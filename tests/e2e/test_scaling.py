@@ -6,14 +6,15 @@ import concurrent.futures
 import json
 import re
 import resource
+import socket
 import threading
 import time
 
 import pytest
-from harness import build, rawhttp, wait
+from harness import build, procs, rawhttp, wait
 from harness.archives import pack_folder
 from harness.aws import client, refused, signed
-from harness.paths import FUNCTIONS
+from harness.paths import FUNCTIONS, SLOW
 
 PYTHON = ("python3.11", "lambda_function.handler")
 
@@ -88,33 +89,125 @@ async def one_of_the_storm(server, number, request, everybody):
         writer.close()
 
 
-async def storm(server, requests):
+async def storm(server, requests, seconds=60):
     everybody = asyncio.Event()
     calls = [asyncio.create_task(one_of_the_storm(server, *item, everybody)) for item in requests]
     await asyncio.sleep(1.5)
     everybody.set()
-    return await asyncio.wait_for(asyncio.gather(*calls), 60)
+    return await asyncio.wait_for(asyncio.gather(*calls), seconds)
+
+
+@pytest.fixture
+def many_descriptors():
+    """The tests' own connections, too, are descriptors."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.timeout(180)
-def test_two_thousand_requests_at_once_against_fifty_environments(own_server):
+def test_two_thousand_requests_at_once_against_fifty_environments(own_server, many_descriptors):
     """Two thousand connections, each with one request at the same moment: only right answers and 429s with their
     reason; nobody is left waiting, and afterwards all is as before."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
-    try:
-        server = own_server("--account-concurrency", "50")
-        function = server.deploy({"bootstrap": build.c_program("echo")}, "provided.al2023", "x", Timeout=30,
-                                 Environment={"Variables": {"DELAY_MS": "200"}})
-        url = function.public_url()
-        requests = [(number, storm_request(server, function, url, number)) for number in range(2000)]
-        outcomes = collections.Counter(asyncio.run(storm(server, requests)))
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    server = own_server("--account-concurrency", "50")
+    function = server.deploy({"bootstrap": build.c_program("echo")}, "provided.al2023", "x", Timeout=30,
+                             Environment={"Variables": {"DELAY_MS": "200"}})
+    url = function.public_url()
+    requests = [(number, storm_request(server, function, url, number)) for number in range(2000)]
+    outcomes = collections.Counter(asyncio.run(storm(server, requests)))
     assert set(outcomes) <= {"answer", "ConcurrentInvocationLimitExceeded"}, outcomes
     assert outcomes["answer"] >= 50 and sum(outcomes.values()) == 2000, outcomes
     assert len(server.environments()) <= 50
     assert wait.until(lambda: function.invoke({"n": 1}), 10, "an answer after the storm").json == {"n": 1}
+
+
+class Gate:
+    """Functions connect here and wait until it opens; waiting is how many do. Use with `with`."""
+
+    def __enter__(self):
+        self._socket = socket.create_server(("127.0.0.1", 0), backlog=4096)
+        self.port = self._socket.getsockname()[1]
+        self._held, self._open = [], False
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self.open()
+
+    def _accept(self):
+        while True:
+            try:
+                peer, _source = self._socket.accept()
+            except OSError:
+                return
+            self._held.append(peer)
+
+    @property
+    def waiting(self):
+        return len(self._held)
+
+    def open(self):
+        while self._held:
+            self._held.pop().close()
+
+
+MANY, BATCH, SEVERAL = 2100, 150, int(700 / SLOW)
+
+
+async def fill(server, requests, gate, when_full):
+    """Sends the requests, a batch as soon as the functions of those before wait at the gate; opens it after when_full()."""
+    begin, calls = asyncio.Event(), []
+    begin.set()
+    try:
+        for first in range(0, len(requests), BATCH):
+            calls += [asyncio.create_task(one_of_the_storm(server, *item, begin)) for item in requests[first:first + BATCH]]
+            deadline = time.monotonic() + 60 * SLOW
+            while gate.waiting < len(calls):
+                assert time.monotonic() < deadline, f"{gate.waiting} of {len(calls)} functions run"
+                assert not any(call.done() for call in calls), [call.result() for call in calls if call.done()][:3]
+                await asyncio.sleep(0.05)
+        await asyncio.to_thread(when_full)
+    finally:
+        gate.open()
+    return await asyncio.wait_for(asyncio.gather(*calls), 120 * SLOW)
+
+
+def many_at_the_gate(own_server, gate, count, *flags):
+    """A server that may have so many environments, and as many requests of a function that waits at the gate."""
+    server = own_server("--account-concurrency", str(count + 100), "--max-environments", str(count + 10),
+                        "--max-memory-mb", str(40 * count), "--allow-host", f"127.0.0.1:{gate.port}", *flags)
+    function = server.deploy({"bootstrap": build.c_program("gate")}, "provided.al2023", "x", MemorySize=128, Timeout=900,
+                             Environment={"Variables": {"GATE_PORT": str(gate.port)}})
+    return server, [(number, storm_request(server, function, None, number)) for number in range(1, 2 * count, 2)]
+
+
+@pytest.mark.timeout(300)
+def test_stop_in_the_middle_of_hundreds_of_requests(own_server, many_descriptors):
+    """Each has a /tmp of its own to unmount: still within ten seconds, by itself, and nothing is left."""
+    with Gate() as gate:
+        server, requests = many_at_the_gate(own_server, gate, SEVERAL)
+        asyncio.run(fill(server, requests, gate, server.stop))
+    assert "did not end in time" not in server.log()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_more_than_two_thousand_environments_at_once(own_server, many_descriptors):
+    """Each is in the middle of a request at one moment, held by its own connection to the host; every request is answered."""
+    with Gate() as gate:
+        server, requests = many_at_the_gate(own_server, gate, MANY, "--idle-timeout-ms", "5000")
+
+        def when_full():
+            assert collections.Counter(one["state"] for one in server.environments()) == {"busy": MANY}
+            assert server.healthy()
+        outcomes = collections.Counter(asyncio.run(fill(server, requests, gate, when_full)))
+    assert outcomes == {"answer": MANY}
+    wait.until(lambda: not server.environments(), 120, "all environments to end")
+    rest = server.at_rest(5)
+    assert rest["processes"] < 100 and rest["loop devices"] < 100, rest
 
 
 def test_account_concurrency(own_server):

@@ -2,7 +2,7 @@
 
 Each program of this folder exercises what its language's library needs of the kernel and prints "ok". Interpreters that lie
 in a closed home are mounted at /var/lang in a mount namespace of the test, and found from there, as functions find them.
-Needs root, and IRORI_SECCOMP_RUN (the wrapper tests/servers/seccomp_run.c) in the environment.
+Needs root and IRORI_BUILD (default: build/), with the wrapper of tests/servers/seccomp_run.c.
 """
 import os
 import pathlib
@@ -13,12 +13,11 @@ import subprocess
 import pytest
 
 HERE = pathlib.Path(__file__).parent
-WRAPPER = os.environ.get("IRORI_SECCOMP_RUN", "")
+BUILD = pathlib.Path(os.environ.get("IRORI_BUILD", HERE.parents[1] / "build")).resolve()
+WRAPPER = BUILD / "tests/unit/sandbox/seccomp_run"
 NOBODY = "65534"
 PYTHONS = {path.name: path for home in (pathlib.Path.home() / ".pyenv/versions", pathlib.Path("/opt/python"))
            for path in sorted(home.glob("3.*")) if tuple(map(int, path.name.split(".")[:2])) >= (3, 9)}
-
-pytestmark = pytest.mark.skipif(not WRAPPER or os.geteuid() != 0, reason="needs IRORI_SECCOMP_RUN and root")
 
 
 def run(argv, mounts=(), env=(), files=()):
@@ -34,7 +33,7 @@ def run(argv, mounts=(), env=(), files=()):
         script += [f"mkdir -p $(dirname {target})", f"{kind} {target}", f"mount --bind -o ro /mnt/{i} {target}"]
     script += ["mount -t tmpfs -o mode=1777 tmpfs /tmp", "cd /tmp"]
     script += [shlex.join(["exec", "env", "-i", "PATH=/usr/bin:/bin", "HOME=/tmp", *env,
-                           f"/mnt/files/{pathlib.Path(WRAPPER).name}", "-u", NOBODY, *map(str, argv)])]
+                           f"/mnt/files/{WRAPPER.name}", "-u", NOBODY, *map(str, argv)])]
     done = subprocess.run(["unshare", "--mount", "--propagation", "private", "sh", "-c", "\n".join(script)],
                           capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -188,7 +188,7 @@ def fill_inodes(_event):
             made += 1
     except OSError as error:
         refused = errno.errorcode[error.errno]
-    return verdict(True, {"made": made, "refused": refused})
+    return verdict(refused == "ENOSPC", {"made": made, "refused": refused})
 
 
 # Processes

@@ -1,18 +1,21 @@
 """Requests signed by botocore must verify, and must not once anything signed has changed.
 
-Usage: test_sigv4_cross.py PROGRAM, or under pytest with IRORI_SIGV4_CHECK=PROGRAM.
+IRORI_BUILD is the build folder, with the program of sigv4_check.c (default: build/).
 """
 
 import datetime
 import os
+import pathlib
 import random
 import subprocess
-import sys
 import urllib.parse
 
+import pytest
 from botocore import auth, awsrequest
 from botocore.credentials import Credentials
 
+BUILD = pathlib.Path(os.environ.get("IRORI_BUILD", pathlib.Path(__file__).parents[3] / "build"))
+PROGRAM = BUILD / "tests/unit/auth/sigv4_check"
 NOW = datetime.datetime(2026, 1, 15, 12, 0, 0)
 NOW_MS = 1768478400000
 REGION, SERVICE = "eu-west-1", "lambda"
@@ -32,12 +35,6 @@ class FixedTime(datetime.datetime):
     @classmethod
     def now(cls, tz=None):
         return NOW.replace(tzinfo=tz)
-
-
-def fix_clock():
-    auth.datetime.datetime = FixedTime
-    if hasattr(auth, "get_current_datetime"):
-        auth.get_current_datetime = lambda remove_tzinfo=True: NOW
 
 
 def random_path(rng):
@@ -136,32 +133,34 @@ def encode(request):
     return out
 
 
-def check(program, requests):
+def check(requests):
     """One answer line per request."""
     head = "".join(f"{c.access_key} {c.secret_key} {c.token or '-'}\n" for c in (PLAIN, SESSION))
     head += f"{NOW_MS} {REGION} {SERVICE}\n"
-    result = subprocess.run([program], input=head.encode() + b"".join(map(encode, requests)), capture_output=True,
+    result = subprocess.run([PROGRAM], input=head.encode() + b"".join(map(encode, requests)), capture_output=True,
                             check=True, timeout=100)
     lines = result.stdout.decode().splitlines()
     assert len(lines) == len(requests), (len(lines), len(requests), result.stderr)
     return lines
 
 
-def run(program):
-    fix_clock()
+@pytest.fixture
+def requests(monkeypatch):
+    """(the source of randomness, requests as botocore signed them at NOW)."""
+    monkeypatch.setattr(auth.datetime, "datetime", FixedTime)
+    if hasattr(auth, "get_current_datetime"):
+        monkeypatch.setattr(auth, "get_current_datetime", lambda remove_tzinfo=True: NOW)
     rng = random.Random(20260115)
-    signed = [sign(rng) for _ in range(400)]
-    for request, line in zip(signed, check(program, signed)):
+    return rng, [sign(rng) for _ in range(400)]
+
+
+def test_what_botocore_signed_verifies(requests):
+    _, signed = requests
+    for request, line in zip(signed, check(signed), strict=True):
         assert line.startswith("OK"), (line, request)
-    mutated = [mutate(rng, request) for request in signed]
-    for request, line in zip(mutated, check(program, mutated)):
+
+
+def test_what_was_changed_after_signing_does_not(requests):
+    mutated = [mutate(requests[0], request) for request in requests[1]]
+    for request, line in zip(mutated, check(mutated), strict=True):
         assert line.startswith(("InvalidSignatureException ", "UnrecognizedClientException ")), (line, request)
-    return len(signed) + len(mutated)
-
-
-def test_botocore_signatures():
-    run(os.environ["IRORI_SIGV4_CHECK"])
-
-
-if __name__ == "__main__":
-    print(f"{run(sys.argv[1])} requests judged as botocore signed them")
