@@ -335,7 +335,10 @@ void http_abort(struct http_exchange *x)
 {
     struct conn *conn = exchange_conn(x);
 
-    if (take_back(conn))
+    if (take_back(conn)) {
+        if (conn->server->config.reset_at_end)
+            conn_reset(conn);
         conn_close(conn, false);
+    }
     conn_unref(conn);
 }

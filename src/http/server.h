@@ -34,8 +34,9 @@ struct http_server_config {
                             KiB */
     size_t max_connections; /* further ones are accepted and closed with 503; 0 = no limit */
     size_t max_input_bytes; /* of memory for what all connections have sent; 0 = no limit */
-    bool reset_at_end;      /* http_server_free() resets connections: nothing of them lingers in the kernel */
-    bool date_header;       /* add Date */
+    bool reset_at_end; /* http_server_free() and http_abort() reset connections: nothing of them lingers in
+                          the kernel */
+    bool date_header;  /* add Date */
     /* Keep a small answer back while the request behind it has already come and is not answered yet: both
      * leave in one write. For peers that do not wait for the one before they can go on with the other. */
     bool join_answers;

@@ -128,6 +128,28 @@ static void deliver(struct world *w)
     (void)blob_unref(event);
 }
 
+/* A connection that ends by itself stays with the kernel for a minute, and the slot's next environment pays
+ * for looking it up. */
+static void test_who_waits_for_work_is_reset_at_the_end(void **state)
+{
+    (void)state;
+    struct world w;
+    int waiting = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    char byte;
+
+    open_world(&w, "{}");
+    assert_int_equal(connect(waiting, (struct sockaddr *)&w.address, sizeof w.address), 0);
+    assert_int_equal(send(waiting, NEXT, strlen(NEXT), MSG_NOSIGNAL), strlen(NEXT));
+    turn(&w);
+    assert_int_equal(w.nexts, 1);
+    w.api = runtime_api_free(w.api);
+    turn(&w);
+    assert_int_equal(recv(waiting, &byte, 1, 0), -1);
+    assert_int_equal(errno, ECONNRESET);
+    (void)close(waiting);
+    close_world(&w);
+}
+
 static void test_a_clone_is_woken_and_then_asks_for_its_work(void **state)
 {
     (void)state;
@@ -293,6 +315,7 @@ static void test_only_a_snap_start_environment_is_restored_and_has_credentials(v
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_who_waits_for_work_is_reset_at_the_end),
         cmocka_unit_test(test_a_clone_is_woken_and_then_asks_for_its_work),
         cmocka_unit_test(test_a_woken_clone_may_fail_its_init),
         cmocka_unit_test(test_only_the_parked_one_is_woken),
