@@ -620,8 +620,9 @@ static void step(struct env *env, enum life_event event)
         env_log_drain(env);
         send_simple(env, WIRE_FREEZE, 0);
     }
+    /* Its connection stays until it is gone: who finds it closed dies with much ado, at the cost of others. */
     if (actions & LIFE_DO_KILL) {
-        close_process(env);
+        env_log_close(env);
         send_simple(env, WIRE_KILL, 0);
     }
     if (actions & LIFE_DO_RELEASE)
