@@ -138,7 +138,8 @@ static unsigned count_ready(const struct volume_size *size)
     return count;
 }
 
-/* A volume without a user: into the reserve, or away when that is full. */
+/* A volume without a user: into the reserve, or away when that is full. What comes back may stand beside what
+ * was made in its place: else each environment would cost a new one, and an old one's end. */
 static void store(struct launcher *launcher, const struct keeper_answer *answer)
 {
     struct volume_size *size = find_size(launcher, answer->size_mb);
@@ -146,7 +147,7 @@ static void store(struct launcher *launcher, const struct keeper_answer *answer)
 
     if (answer->mount < 0)
         return;
-    if (size && count_ready(size) < size->wanted)
+    if (size && count_ready(size) < 2 * size->wanted)
         ready = malloc(sizeof *ready);
     if (!ready) {
         (void)close(answer->mount);
