@@ -168,7 +168,8 @@ static int send_event(struct run *run, struct room *room, const char *event, str
         return client_error(run->cli, ret_response, err);
     /* Texts end at a NUL, and what is behind it counts, too. */
     for (size_t i = 0; i < ret_response->body.len; i++)
-        ret_response->body.data[i] = ret_response->body.data[i] ? ret_response->body.data[i] : ' ';
+        if (!ret_response->body.data[i])
+            ret_response->body.data[i] = ' ';
     (void)snprintf(room->uuid, sizeof room->uuid, "%s", ret_response->environment);
     (void)snprintf(run->executed, sizeof run->executed, "%s", ret_response->executed_version);
     run->version = run->executed;

@@ -209,7 +209,7 @@ static int add_pieces(struct leak_values *values, const cJSON *leaf, const cJSON
 /* Without the last letters, which depend on what follows. */
 static char *base64_of(const char *text)
 {
-    AUTO_BUF struct buf out = BUF_INIT(4 * LENGTH_MAX);
+    AUTO_BUF struct buf out = BUF_INIT((size_t)4 * LENGTH_MAX);
     size_t len = strlen(text) / 3 * 3;
 
     (void)text_base64_encode(text, len, &out);
@@ -218,7 +218,7 @@ static char *base64_of(const char *text)
 
 static char *url_encoded(const char *text)
 {
-    AUTO_BUF struct buf out = BUF_INIT(4 * LENGTH_MAX);
+    AUTO_BUF struct buf out = BUF_INIT((size_t)4 * LENGTH_MAX);
 
     client_encode(text, &out);
     return out.data && strcmp(out.data, text) != 0 ? buf_take(&out, NULL) : NULL;
@@ -368,7 +368,7 @@ static const char *longest_at(const struct leak_values *values, const char *text
 
 void leak_excerpt(const struct leak_values *values, const char *text, struct buf *out)
 {
-    AUTO_BUF struct buf masked = BUF_INIT(2 * LINE_MAX_BYTES);
+    AUTO_BUF struct buf masked = BUF_INIT((size_t)2 * LINE_MAX_BYTES);
     size_t all = strlen(text), len = all < LINE_MAX_BYTES ? all : LINE_MAX_BYTES, at = 0, end, hit = 0;
 
     for (size_t i = 0; i < len;) {

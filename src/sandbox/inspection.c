@@ -195,7 +195,7 @@ static const char *status_line(const struct buf *status, const char *label)
 
 static void put_process(struct look *look, pid_t pid, const char *comma)
 {
-    AUTO_BUF struct buf status = BUF_INIT(64 * 1024), name = BUF_INIT(4096);
+    AUTO_BUF struct buf status = BUF_INIT((size_t)64 * 1024), name = BUF_INIT(4096);
     const char *ids, *last;
     size_t len;
 
