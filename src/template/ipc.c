@@ -67,7 +67,6 @@ static int open_queues(void)
 static int check_queues(struct err *err)
 {
     int fd = open_queues();
-    const struct dirent *entry;
     unsigned count = 0;
     DIR *folder;
 
@@ -80,7 +79,7 @@ static int check_queues(struct err *err)
             (void)close(fd);
         return -EIO;
     }
-    while ((entry = readdir(folder)))
+    while (readdir(folder))
         count++;
     (void)closedir(folder);
     if (count < 2) /* not even the folder itself and the one above */

@@ -91,7 +91,7 @@ static const char *check_start(enum wire_type type, const struct wire_start *sta
         return "runtime id";
     if (!only_of(start->hostname, 1, 63, "abcdefghijklmnopqrstuvwxyz0123456789.-"))
         return "host name";
-    if (start->argc < 1 || start->argc > WIRE_MAX_ARGS || start->argv[0][0] != '/')
+    if (start->argc < 1 || start->argc > WIRE_MAX_ARGS || !start->argv || start->argv[0][0] != '/')
         return "arguments";
     if (start->envc > WIRE_MAX_ENV)
         return "environment variables";
