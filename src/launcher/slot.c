@@ -274,9 +274,10 @@ void slot_tell_started(struct slot *slot)
         [WIRE_FD_MEMORY_STAT] = cgroup_memory_stat_fd(slot->cgroup),
         [WIRE_FD_MEMORY_PEAK] = peak >= 0 ? peak : slot->launcher->null,
         [WIRE_FD_CONNECTION] = slot->husk.server,
+        [WIRE_FD_PEER] = slot->husk.client,
     };
 
-    outbox_send(slot->launcher, &message, fds, parked ? WIRE_FD_CONNECTION + 1 : WIRE_FD_CONNECTION);
+    outbox_send(slot->launcher, &message, fds, parked ? WIRE_FD_END : WIRE_FD_CONNECTION);
     for (size_t i = WIRE_FD_MEMORY_USAGE; i <= WIRE_FD_MEMORY_PEAK; i++) {
         if (fds[i] >= 0 && fds[i] != slot->launcher->null)
             (void)close(fds[i]);
