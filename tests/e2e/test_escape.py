@@ -348,7 +348,7 @@ def test_fork_bomb(server, mode, neighbour):
 
     def left():
         return [pid for pid in inside(server) if b"AWS_LAMBDA_FUNCTION_NAME=bomb" in procs.read(pid, "environ")]
-    wait.until(lambda: not left(), 20, "the bomb's processes to end")
+    wait.until(lambda: not left(), 60, "the bomb's processes to end")
     well(neighbour)
 
 

@@ -495,6 +495,27 @@ static void test_what_a_clone_has_not_read_is_given_to_another(void **state)
     assert_int_equal(template_of(w)->deaths, 0);
 }
 
+static void test_so_is_who_waits_for_a_reserved_one(void **state)
+{
+    struct world *w = *state;
+    uint64_t template_id = snap_start(w, "invocation/next"), id, other;
+
+    invoke_in(w, "fn", "new");
+    id = cloned(w, template_id);
+    simple(w, WIRE_EXITED, id);
+    assert_int_equal(expect_message(w, WIRE_KILL), id);
+    expect_silence(w);
+    simple(w, WIRE_GONE, id);
+    other = expect_message(w, WIRE_START);
+    assert_int_equal(start.template_id, 0);
+    started(w, other);
+    call(w, "GET", "invocation/next", "");
+    assert_int_equal(expect_message(w, WIRE_CPU), other);
+    answer(w);
+    assert_int_equal(w->answers, 1);
+    assert_string_not_equal(w->environment, "");
+}
+
 static void test_one_byte_that_was_read_is_enough(void **state)
 {
     struct world *w = *state;
@@ -710,6 +731,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_its_end_ends_the_first_clone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_a_clone_has_not_read_is_given_to_another, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(test_so_is_who_waits_for_a_reserved_one, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_one_byte_that_was_read_is_enough, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_who_asks_again_elsewhere_has_begun, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_clones_that_stand_still_retire_it, set_up, tear_down),
