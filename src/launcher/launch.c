@@ -39,9 +39,10 @@ void launch_tell_started(struct slot *slot)
         [WIRE_FD_MEMORY_STAT] = husk->memory_stat,
         [WIRE_FD_MEMORY_PEAK] = husk->memory_peak >= 0 ? husk->memory_peak : slot->launcher->null,
         [WIRE_FD_CONNECTION] = husk->server,
+        [WIRE_FD_PEER] = husk->client,
     };
 
-    outbox_send(slot->launcher, &message, fds, parked ? WIRE_FD_CONNECTION + 1 : WIRE_FD_CONNECTION);
+    outbox_send(slot->launcher, &message, fds, parked ? WIRE_FD_END : WIRE_FD_CONNECTION);
     husk_hand_over(&slot->husk);
 }
 

@@ -110,8 +110,7 @@ static void handle_next(struct runtime_api *api, struct http_exchange *x)
     wait_in(api, x);
     if (api->state == RUNTIME_RUNNING)
         send_event(api);
-    else
-        api->owner.on_next(api->owner.ctx);
+    api->owner.on_next(api->owner.ctx);
 }
 
 static void reply_unknown(struct http_exchange *x)

@@ -52,7 +52,7 @@ struct runtime_result {
 
 /* None may free the object; runtime_api_free() from inside is deferred and therefore allowed. */
 struct runtime_api_owner {
-    void (*on_next)(void *ctx);
+    void (*on_next)(void *ctx); /* also when it is given the outstanding invocation once more */
     void (*on_result)(const struct runtime_result *result, void *ctx);
     void (*on_init_error)(const struct runtime_result *result, void *ctx); /* restore/error, too */
     /* The runtime waits for runtime_api_restored(). NULL: it is no SnapStart environment, 404. */

@@ -29,6 +29,8 @@ enum {
     LOG_MAX_BYTES = 1 << 20,
     KEY_LIFE_MS = 12 * 3600 * 1000,
     KEY_SPARE_MS = 3600 * 1000, /* more than the longest invocation */
+    /* A clone reads within a millisecond, on a busy machine within some hundred, what it is given. */
+    UNREAD_MS = 5000,
 };
 
 static void step(struct env *env, enum life_event event);
@@ -53,38 +55,6 @@ static void send_simple(struct env *env, enum wire_type type, uint64_t number)
         (void)link_send(env->sched->link, &message);
 }
 
-/* Made ahead, not when the clone waits for it. Without memory for it the start is an ordinary one. */
-static void prepare_wake(struct env *env, const struct env_vars *vars)
-{
-    unsigned char seed[ENV_VARS_SEED_BYTES];
-    bool provided = text_starts(version_of(env)->runtime, "provided");
-
-    free(env->wake);
-    env->wake = NULL;
-    if (env->template_id == 0 || (env->restored && (provided || env->parked == RUNTIME_PARKED_IN_NEXT)))
-        return;
-    id_random(seed, sizeof seed);
-    env->wake = env->restored ? env_vars_restore(env->stream, seed)
-                              : env_vars_wake(vars, version_of(env)->handler, seed);
-    if (!env->wake)
-        env->template_id = 0;
-}
-
-static void choose_template(struct env *env, bool ordinary)
-{
-    struct template_choice choice = { .token = "" };
-
-    if (!ordinary)
-        choice = templates_choose(env->sched, version_of(env));
-    env->template_id = choice.id;
-    env->parked = choice.parked;
-    env->restored = choice.of_version;
-    if (choice.of_version)
-        (void)snprintf(env->token, sizeof env->token, "%s", choice.token);
-    else if (fn_version_has_template(version_of(env)))
-        credentials_make_token(env->token);
-}
-
 /* ordinary: not as a clone. */
 static int send_start(struct env *env, enum wire_type type, bool ordinary)
 {
@@ -103,12 +73,12 @@ static int send_start(struct env *env, enum wire_type type, bool ordinary)
     struct wire_message message = { .type = type, .text = "" };
     int result;
 
-    choose_template(env, ordinary);
+    env_choose_template(env, ordinary);
     result = env_vars_build(&input, &vars);
     if (result < 0)
         return result;
     env->has_wrapper = vars.has_wrapper;
-    prepare_wake(env, &vars);
+    env_prepare_wake(env, &vars);
     message.start = (struct wire_start){
         .env_id = env->id,
         .uid_index = version->uid_index,
@@ -131,15 +101,14 @@ static int send_start(struct env *env, enum wire_type type, bool ordinary)
 
 /* ---- the runtime's side ---- */
 
-/* A clone that waited in invocation/next, before it has answered. */
-static bool is_untried(const struct env *env)
-{
-    return env->template_id && env->restored && env->parked == RUNTIME_PARKED_IN_NEXT && env->requests == 0;
-}
-
 static void on_runtime_next(void *ctx)
 {
-    step(ctx, LIFE_ON_NEXT);
+    struct env *env = ctx;
+
+    /* It asks on another connection, and is given the invocation there. */
+    if (env->state == LIFE_BUSY)
+        close_fd(&env->peer_fd);
+    step(env, LIFE_ON_NEXT);
 }
 
 /* A clone is told what is its own; an ordinary process has nothing to wait for. */
@@ -196,11 +165,12 @@ static void on_runtime_result(const struct runtime_result *result, void *ctx)
 {
     struct env *env = ctx;
 
+    close_fd(&env->peer_fd);
     if (env->state != LIFE_BUSY) {
         step(env, LIFE_ON_RESULT); /* too late: nobody waits any more */
         return;
     }
-    if (is_untried(env))
+    if (env_is_untried(env))
         templates_clone_lives(env->sched, env->template_id);
     switch (result->outcome) {
     case RUNTIME_OK:
@@ -255,23 +225,33 @@ static void limit_cpu(struct env *env)
 static void on_timer(uv_timer_t *timer)
 {
     struct env *env = timer->data;
+    bool watched = env->peer_fd >= 0;
 
+    if (env_has_not_begun(env)) {
+        step(env, LIFE_ON_UNREAD);
+        return;
+    }
     if (env->rest_ms > 0) {
-        limit_cpu(env);
+        if (!watched)
+            limit_cpu(env);
         arm(env, env->rest_ms);
         return;
     }
     step(env, env->state == LIFE_IDLE ? LIFE_ON_LINGER : LIFE_ON_TIMEOUT);
 }
 
-/* The invocation's time. An INIT inside it has all processors for as long as one outside, no longer. */
+/* The invocation's time. An INIT inside it has all processors for as long as one outside, no longer. A clone
+ * is looked at in between. */
 static void arm_invoke(struct env *env)
 {
-    uint64_t whole = (uint64_t)version_of(env)->timeout_s * 1000 + LOOP_CLOCK_MS;
-    bool early = env->state == LIFE_RESTARTING && whole > INIT_TIMEOUT_MS;
+    uint64_t whole = (uint64_t)version_of(env)->timeout_s * 1000 + LOOP_CLOCK_MS, first = whole;
 
-    arm(env, early ? INIT_TIMEOUT_MS : whole);
-    env->rest_ms = early ? whole - INIT_TIMEOUT_MS : 0;
+    if (env->state == LIFE_RESTARTING)
+        first = INIT_TIMEOUT_MS;
+    else if (env->peer_fd >= 0)
+        first = UNREAD_MS;
+    arm(env, first < whole ? first : whole);
+    env->rest_ms = first < whole ? whole - first : 0;
 }
 
 static uint64_t linger_ms(const struct env *env)
@@ -293,6 +273,7 @@ static void close_process(struct env *env)
 {
     env_log_close(env);
     env->api = runtime_api_free(env->api);
+    close_fd(&env->peer_fd);
     close_fd(&env->pidfd);
     close_fd(&env->memory_usage_fd);
     close_fd(&env->memory_stat_fd);
@@ -402,6 +383,8 @@ static void fail(struct env *env, enum life_state before, enum life_event event)
     bool in_init = before == LIFE_REINIT;
 
     if (event == LIFE_ON_TIMEOUT) {
+        if (env_is_untried(env))
+            templates_clone_died(env->sched, env->template_id, NULL);
         failure_timeout(&env->failure, id, version_of(env)->timeout_s);
         if (in_init)
             log_init_report(env, "invoke", "timeout", "");
@@ -410,8 +393,8 @@ static void fail(struct env *env, enum life_state before, enum life_event event)
         complete(env, true, NULL);
     } else if (event == LIFE_ON_EXITED) {
         exit_failure(env, id);
-        if (is_untried(env) && !env->exited->out_of_memory)
-            templates_clone_died(env->sched, env->template_id, env->exited->value);
+        if (env_is_untried(env) && !env->exited->out_of_memory)
+            templates_clone_died(env->sched, env->template_id, env->exited);
         if (in_init)
             log_init_report(env, "invoke", "error", env->failure.type);
         answer_failure(env, "failure");
@@ -471,7 +454,7 @@ static void init_failed(struct env *env, enum life_state before, enum life_event
         exit_failure(env, NULL);
         /* During INIT we end nothing ourselves. */
         if (env->template_id && env->exited->kind == WIRE_EXIT_SIGNAL && !env->exited->out_of_memory)
-            templates_clone_died(env->sched, env->template_id, env->exited->value);
+            templates_clone_died(env->sched, env->template_id, env->exited);
         log_init_report(env, "init", "error", env->failure.type);
     } else if (event == LIFE_ON_INIT_ERROR) {
         log_init_report(env, "init", "error", env->init_error->error_type);
@@ -500,8 +483,10 @@ static void init_done(struct env *env)
     env_log_written(env, from);
     env->idle_since_us = clock_us();
     /* One that is only given its event has not shown anything yet. */
-    if (env->template_id && !is_untried(env))
+    if (env->template_id && !env_is_untried(env)) {
+        close_fd(&env->peer_fd);
         templates_clone_lives(env->sched, env->template_id);
+    }
     sched_env_started(env);
 }
 
@@ -521,6 +506,21 @@ static void deliver(struct env *env)
     if (runtime_api_deliver(env->api, &event) < 0)
         log_error("environment %s: the invocation could not be handed over; it will time out", env->uuid);
     sched_stay_awake(env->sched);
+}
+
+/* Nobody has seen anything of it. */
+static void give_back(struct env *env, enum life_state before)
+{
+    struct invocation *invocation = env->invocation;
+
+    log_info("environment %s of %s: a clone %s before it had read anything", env->uuid,
+             version_of(env)->function_name, env->exited ? "ended" : "stood still");
+    templates_clone_died(env->sched, env->template_id, env->exited);
+    env->invocation = NULL;
+    buf_done(&env->tail);
+    if (before == LIFE_INIT)
+        sched_env_started(env);
+    sched_give_back(env, invocation);
 }
 
 static void on_timer_closed(uv_handle_t *handle)
@@ -554,6 +554,8 @@ static void act_on_invocation(struct env *env, unsigned actions, enum life_state
         fail(env, before, event);
     if (actions & LIFE_DO_INIT_FAILED)
         init_failed(env, before, event);
+    if (actions & LIFE_DO_GIVE_BACK)
+        give_back(env, before);
 }
 
 static void act_on_timer(struct env *env, unsigned actions)
@@ -620,7 +622,8 @@ static void step(struct env *env, enum life_event event)
         env_log_drain(env);
         send_simple(env, WIRE_FREEZE, 0);
     }
-    /* Its connection stays until it is gone: who finds it closed dies with much ado, at the cost of others. */
+    /* Its connection stays until it is gone: who finds it closed dies with much ado, at the cost of others.
+     */
     if (actions & LIFE_DO_KILL) {
         env_log_close(env);
         send_simple(env, WIRE_KILL, 0);
@@ -650,18 +653,6 @@ static void log_init_start(struct env *env)
     env_log_written(env, from);
 }
 
-/* connection: taken. */
-static void wake_clone(struct env *env, int connection)
-{
-    bool to_wake = env->parked == RUNTIME_PARKED_TO_WAKE;
-
-    templates_cloned(env->sched, env->template_id);
-    if (!env->api)
-        (void)close(connection);
-    else if (runtime_api_adopt_parked(env->api, connection, env->parked, to_wake ? env->wake : NULL) < 0)
-        log_error("environment %s: the clone could not be woken; its INIT will time out", env->uuid);
-}
-
 static void take_fds(struct env *env, uint64_t flags, int *fds, size_t fd_count)
 {
     bool has_template = fn_version_has_template(version_of(env));
@@ -686,10 +677,8 @@ static void take_fds(struct env *env, uint64_t flags, int *fds, size_t fd_count)
         env->memory_peak_fd = fds[WIRE_FD_MEMORY_PEAK];
         fds[WIRE_FD_MEMORY_PEAK] = -1;
     }
-    if ((flags & WIRE_PARKED) && fd_count > WIRE_FD_CONNECTION && env->template_id) {
-        wake_clone(env, fds[WIRE_FD_CONNECTION]);
-        fds[WIRE_FD_CONNECTION] = -1;
-    }
+    if ((flags & WIRE_PARKED) && fd_count > WIRE_FD_PEER && env->template_id)
+        env_wake_clone(env, fds);
     /* What is restored is told when it asks. */
     if (!env->restored) {
         free(env->wake);
@@ -731,6 +720,18 @@ static void on_failed(struct env *env, const struct wire_message *message)
     step(env, LIFE_ON_FAILED);
 }
 
+static void on_exited(struct env *env, const struct wire_exited *exited)
+{
+    bool unread = env_has_not_begun(env);
+
+    env->exited = exited;
+    if ((env->state == LIFE_IDLE || env->state == LIFE_FROZEN) && env_is_untried(env) &&
+        !exited->out_of_memory)
+        templates_clone_died(env->sched, env->template_id, exited);
+    step(env, unread ? LIFE_ON_UNREAD : LIFE_ON_EXITED);
+    env->exited = NULL;
+}
+
 void env_on_wire(struct env *env, const struct wire_message *message, int *fds, size_t fd_count)
 {
     switch (message->type) {
@@ -741,9 +742,7 @@ void env_on_wire(struct env *env, const struct wire_message *message, int *fds, 
         on_failed(env, message);
         break;
     case WIRE_EXITED:
-        env->exited = &message->exited;
-        step(env, LIFE_ON_EXITED);
-        env->exited = NULL;
+        on_exited(env, &message->exited);
         break;
     case WIRE_GONE:
         step(env, LIFE_ON_GONE);
@@ -828,15 +827,18 @@ static int make_identity(struct env *env)
 struct env *env_start(struct pool *pool, struct reservation *reservation)
 {
     struct env *env = calloc(1, sizeof *env);
+    bool ordinary = pool->ordinary > 0;
 
     if (!env)
         return NULL;
+    pool->ordinary -= ordinary;
     env->sched = pool->sched;
     env->pool = pool;
     env->reservation = reservation;
     env->id = pool->sched->next_env_id++;
     env->state = LIFE_STARTING;
     env->log_fd = env->pidfd = env->memory_usage_fd = env->memory_stat_fd = env->memory_peak_fd = -1;
+    env->peer_fd = -1;
     env->log = BUF_INIT(LOG_MAX_BYTES);
     env->tail = BUF_INIT(LOG_MAX_BYTES);
     env->created_us = env->idle_since_us = clock_us();
@@ -849,8 +851,10 @@ struct env *env_start(struct pool *pool, struct reservation *reservation)
         return NULL;
     }
     HASH_ADD(hh, pool->sched->envs, id, sizeof env->id, env);
+    env->estimate_bytes = memory_estimate(pool);
+    pool->sched->starting_bytes += env->estimate_bytes;
     arm(env, START_TIMEOUT_MS);
-    if (send_start(env, WIRE_START, false) < 0)
+    if (send_start(env, WIRE_START, ordinary) < 0)
         start_unreachable(env);
     return env;
 }

@@ -29,6 +29,7 @@ static const struct row table[LIFE_STATE_COUNT][LIFE_EVENT_COUNT] = {
         [LIFE_ON_INIT_ERROR] = TO(DOWN, LIFE_DO_STOP_TIMER | LIFE_DO_INIT_FAILED | LIFE_DO_ARM_IDLE | LIFE_DO_STOP | LIFE_DO_POOL),
         [LIFE_ON_EXITED]     = TO(DOWN, LIFE_DO_STOP_TIMER | LIFE_DO_INIT_FAILED | LIFE_DO_ARM_IDLE | LIFE_DO_POOL),
         [LIFE_ON_NO_CLONE]   = TO(STARTING, LIFE_DO_STOP_TIMER | LIFE_DO_START | LIFE_DO_ARM_START),
+        [LIFE_ON_UNREAD]     = TO(STOPPING, LIFE_DO_STOP_TIMER | LIFE_DO_GIVE_BACK | LIFE_DO_KILL),
         [LIFE_ON_TIMEOUT]    = TO(DOWN, LIFE_DO_INIT_FAILED | LIFE_DO_ARM_IDLE | LIFE_DO_STOP | LIFE_DO_POOL),
         [LIFE_ON_EVICT]      = TO(STOPPING, LIFE_DO_STOP_TIMER | LIFE_DO_KILL),
         [LIFE_ON_LOST]       = TO(DEAD, LIFE_DO_STOP_TIMER | LIFE_DO_INIT_FAILED | LIFE_DO_RELEASE),
@@ -57,6 +58,7 @@ static const struct row table[LIFE_STATE_COUNT][LIFE_EVENT_COUNT] = {
         [LIFE_ON_EXITED]  = TO(DOWN, LIFE_DO_STOP_TIMER | LIFE_DO_FAIL | LIFE_DO_ARM_IDLE | LIFE_DO_POOL),
         /* Nobody has read the event: an ordinary process gets it. */
         [LIFE_ON_NO_CLONE] = TO(RESTARTING, LIFE_DO_STOP_TIMER | LIFE_DO_START | LIFE_DO_ARM_INVOKE),
+        [LIFE_ON_UNREAD]  = TO(STOPPING, LIFE_DO_STOP_TIMER | LIFE_DO_GIVE_BACK | LIFE_DO_KILL),
         [LIFE_ON_TIMEOUT] = TO(DOWN, LIFE_DO_FAIL | LIFE_DO_ARM_IDLE | LIFE_DO_STOP | LIFE_DO_POOL),
         [LIFE_ON_LOST]    = LOST_BUSY,
     },
@@ -115,7 +117,7 @@ static const char *const state_names[LIFE_STATE_COUNT] = {
 };
 static const char *const event_names[LIFE_EVENT_COUNT] = {
     [LIFE_ON_STARTED] = "started", [LIFE_ON_NEXT] = "next", [LIFE_ON_INVOKE] = "invoke", [LIFE_ON_RESULT] = "result",
-    [LIFE_ON_INIT_ERROR] = "init-error", [LIFE_ON_EXITED] = "exited", [LIFE_ON_FAILED] = "failed", [LIFE_ON_NO_CLONE] = "no-clone",
+    [LIFE_ON_INIT_ERROR] = "init-error", [LIFE_ON_EXITED] = "exited", [LIFE_ON_UNREAD] = "unread", [LIFE_ON_FAILED] = "failed", [LIFE_ON_NO_CLONE] = "no-clone",
     [LIFE_ON_TIMEOUT] = "timeout", [LIFE_ON_LINGER] = "linger", [LIFE_ON_EVICT] = "evict", [LIFE_ON_GONE] = "gone",
     [LIFE_ON_LOST] = "lost",
 };

@@ -11,8 +11,10 @@
  *   anything ─evict─▶ STOPPING ─gone─▶ DEAD
  *
  * A start that was to be a clone and could not is an ordinary one; nobody sees the difference, even if
- * STARTED was said and the event given to where the clone would have been. DOWN has a slot and /tmp but no
- * process worth keeping: the next invocation starts one and pays for its INIT ("suppressed init").
+ * STARTED was said and the event given to where the clone would have been. Nor does anybody when a clone does
+ * not even read what it is given: it ends, and its invocation is given to another.
+ * DOWN has a slot and /tmp but no process worth keeping: the next invocation
+ * starts one and pays for its INIT ("suppressed init").
  * sched/env.c feeds the events in and carries the actions out, in bit order.
  */
 
@@ -40,6 +42,7 @@ enum life_event {
     LIFE_ON_RESULT,     /* the runtime posted a response or an error */
     LIFE_ON_INIT_ERROR, /* the runtime posted init/error */
     LIFE_ON_EXITED,     /* the runtime process is gone */
+    LIFE_ON_UNREAD,     /* a clone is gone or stands still, and has not begun to read what it was given */
     LIFE_ON_FAILED,     /* the launcher could not start it */
     LIFE_ON_NO_CLONE,   /* its template made no clone, and there is nothing of it; also after STARTED */
     LIFE_ON_TIMEOUT,    /* the state's limit passed */
@@ -62,17 +65,18 @@ enum life_action {
     LIFE_DO_COMPLETE = 1 << 8,     /* the invoke phase is over: END and REPORT */
     LIFE_DO_FAIL = 1 << 9,         /* answer the caller with the event's error, then as COMPLETE */
     LIFE_DO_INIT_FAILED = 1 << 10, /* an INIT outside an invocation failed */
-    LIFE_DO_ARM_START = 1 << 11,   /* timer: the launcher's limit */
-    LIFE_DO_ARM_INIT = 1 << 12,    /* timer: INIT's limit */
-    LIFE_DO_ARM_INVOKE = 1 << 13,  /* timer: the function's timeout */
-    LIFE_DO_ARM_LINGER = 1 << 14,  /* timer: until freezing */
-    LIFE_DO_ARM_IDLE = 1 << 15,    /* timer: the rest of the idle life */
-    LIFE_DO_STOP = 1 << 16,        /* ask the launcher to end the processes; slot and /tmp stay */
-    LIFE_DO_FREEZE = 1 << 17,
-    LIFE_DO_KILL = 1 << 18,    /* ask the launcher to end it and clean the slot */
-    LIFE_DO_POOL = 1 << 19,    /* it can take an invocation again: offer it to the scheduler */
-    LIFE_DO_UNPOOL = 1 << 20,  /* it no longer can */
-    LIFE_DO_RELEASE = 1 << 21, /* forget it */
+    LIFE_DO_GIVE_BACK = 1 << 11,   /* the invocation, or who waits for this start, to an ordinary start */
+    LIFE_DO_ARM_START = 1 << 12,   /* timer: the launcher's limit */
+    LIFE_DO_ARM_INIT = 1 << 13,    /* timer: INIT's limit */
+    LIFE_DO_ARM_INVOKE = 1 << 14,  /* timer: the function's timeout */
+    LIFE_DO_ARM_LINGER = 1 << 15,  /* timer: until freezing */
+    LIFE_DO_ARM_IDLE = 1 << 16,    /* timer: the rest of the idle life */
+    LIFE_DO_STOP = 1 << 17,        /* ask the launcher to end the processes; slot and /tmp stay */
+    LIFE_DO_FREEZE = 1 << 18,
+    LIFE_DO_KILL = 1 << 19,    /* ask the launcher to end it and clean the slot */
+    LIFE_DO_POOL = 1 << 20,    /* it can take an invocation again: offer it to the scheduler */
+    LIFE_DO_UNPOOL = 1 << 21,  /* it no longer can */
+    LIFE_DO_RELEASE = 1 << 22, /* forget it */
 };
 
 /** Moves *state by one event. Returns true and sets *ret_actions; false when the state knows no such event,

@@ -16,6 +16,8 @@ enum {
     SCHED_SAMPLE_US = 50000,
     FIRST_ESTIMATE_BYTES = 32 << 20,
     PEAK_STEP_BYTES = 1 << 20, /* REPORT shows megabytes */
+    FORGET = 16,               /* an estimate loses so much, a sixteenth, of what is too much at each look */
+    SETTLE_US = 500000,        /* processes that have been told to end are gone by then */
     FULL_PERCENT = 95,         /* of the limit: environments grow between two looks */
 };
 
@@ -90,6 +92,21 @@ uint64_t memory_peak(uint64_t sampled, uint64_t peak, uint64_t file_now, uint64_
     return largest < limit ? largest : limit;
 }
 
+uint64_t memory_learn(uint64_t estimate, uint64_t peak)
+{
+    return peak > estimate ? peak : estimate - (estimate - peak) / FORGET;
+}
+
+static void note_use(struct env *env)
+{
+    struct template *template = template_find_id(env->sched, env->template_id);
+    struct pool *pool = env->pool;
+
+    pool->memory_estimate_bytes = memory_learn(pool->memory_estimate_bytes, env->max_memory_bytes);
+    if (template)
+        template->clone_bytes = memory_learn(template->clone_bytes, env->max_memory_bytes);
+}
+
 void memory_sample_env(struct env *env, bool force)
 {
     uint64_t now = clock_us(), limit = (uint64_t)env->pool->version->memory_mb << 20;
@@ -109,7 +126,7 @@ void memory_sample_env(struct env *env, bool force)
     if (largest > env->max_memory_bytes)
         env->max_memory_bytes = largest;
     if (env->memory_bytes > 0)
-        env->pool->memory_estimate_bytes = env->memory_bytes;
+        note_use(env);
 }
 
 void memory_sample(struct sched *sched)
@@ -123,9 +140,10 @@ static struct env *longest_idle(const struct sched *sched)
     return list_empty(&sched->lru) ? NULL : list_entry(sched->lru.next, struct env, lru_node);
 }
 
-static uint64_t bytes_of(const struct env *env)
+static uint64_t bytes_of(struct env *env)
 {
-    return env->memory_bytes ? env->memory_bytes : FIRST_ESTIMATE_BYTES;
+    memory_sample_env(env, true);
+    return env->memory_bytes;
 }
 
 void memory_enforce(struct sched *sched)
@@ -136,7 +154,7 @@ void memory_enforce(struct sched *sched)
         return;
     /* Those that are ending still show in the sample. */
     for (const struct env *env = sched->envs; env; env = env->hh.next)
-        freed += env->state == LIFE_STOPPING ? bytes_of(env) : 0;
+        freed += env->state == LIFE_STOPPING ? env->memory_bytes : 0;
     while (sched->memory_used_bytes > full + freed) {
         struct env *env = longest_idle(sched);
 
@@ -144,52 +162,92 @@ void memory_enforce(struct sched *sched)
             (void)templates_yield(sched);
             return;
         }
-        memory_sample_env(env, true);
         freed += bytes_of(env);
         env_evict(env);
     }
 }
 
-static uint64_t estimate_of(const struct pool *pool)
+uint64_t memory_estimate(const struct pool *pool)
 {
-    return pool->memory_estimate_bytes ? pool->memory_estimate_bytes : FIRST_ESTIMATE_BYTES;
+    const struct template *template;
+
+    if (pool->memory_estimate_bytes)
+        return pool->memory_estimate_bytes;
+    /* Other functions may have used more: that says nothing about this one. */
+    template = templates_of(pool->sched, pool->version);
+    return template && template->clone_bytes > 0 && template->clone_bytes < FIRST_ESTIMATE_BYTES
+               ? template->clone_bytes
+               : FIRST_ESTIMATE_BYTES;
 }
 
-/* The use with one more process of that size. */
+void memory_env_started(struct env *env)
+{
+    env->sched->starting_bytes -= env->estimate_bytes;
+    env->sched->memory_used_bytes += env->estimate_bytes;
+}
+
+/* With one more of that size, but not yet with those on their way. */
 static uint64_t with_one_more(struct sched *sched, uint64_t estimate)
 {
     if (clock_us() - sched->memory_read_us > SCHED_SAMPLE_US)
         memory_sample(sched);
-    /* Those on their way do not show in the sample yet. */
-    return sched->memory_used_bytes + estimate * (sched->starting + 1u);
+    return sched->memory_used_bytes + estimate;
 }
 
 bool memory_has_room(struct pool *pool)
 {
-    return with_one_more(pool->sched, estimate_of(pool)) <= pool->sched->config.max_memory_bytes;
+    struct sched *sched = pool->sched;
+
+    return with_one_more(sched, memory_estimate(pool)) + sched->starting_bytes <=
+           sched->config.max_memory_bytes;
 }
 
 bool memory_has_room_for_template(struct sched *sched)
 {
-    return with_one_more(sched, FIRST_ESTIMATE_BYTES) <= sched->config.max_memory_bytes;
+    return with_one_more(sched, FIRST_ESTIMATE_BYTES) + sched->starting_bytes <=
+           sched->config.max_memory_bytes;
 }
 
-bool memory_admit(struct pool *pool)
+static bool environments_are_ending(const struct sched *sched)
+{
+    const struct env *env = sched->envs;
+
+    while (env && env->state != LIFE_STOPPING)
+        env = env->hh.next;
+    return env != NULL;
+}
+
+/* Those that start may turn out smaller than was thought, and what ends is free soon. */
+static bool may_be_had_soon(struct sched *sched, uint64_t wanted)
+{
+    uint64_t limit = sched->config.max_memory_bytes;
+
+    if (sched->starting > 0 && wanted <= limit)
+        return true;
+    if (environments_are_ending(sched) || templates_are_ending(sched) || templates_yield(sched)) {
+        sched->memory_settles_us = clock_us() + SETTLE_US;
+        return true;
+    }
+    return clock_us() < sched->memory_settles_us;
+}
+
+enum memory_verdict memory_admit(struct pool *pool)
 {
     struct sched *sched = pool->sched;
-    uint64_t wanted = with_one_more(sched, estimate_of(pool)), freed = 0;
+    uint64_t wanted = with_one_more(sched, memory_estimate(pool)), freed = 0;
     struct env *env;
 
-    while (wanted > sched->config.max_memory_bytes + freed) {
+    while (wanted + sched->starting_bytes > sched->config.max_memory_bytes + freed) {
         env = longest_idle(sched);
-        if (!env) {
-            (void)templates_yield(sched); /* what it frees shows when it has ended */
-            return false;
-        }
+        if (!env)
+            break;
         freed += bytes_of(env);
         env_evict(env);
     }
     /* What was just freed is still counted by the next reader. */
     sched->memory_used_bytes = sched->memory_used_bytes > freed ? sched->memory_used_bytes - freed : 0;
-    return true;
+    wanted = wanted > freed ? wanted - freed : 0;
+    if (wanted + sched->starting_bytes <= sched->config.max_memory_bytes)
+        return MEMORY_ROOM;
+    return may_be_had_soon(sched, wanted) ? MEMORY_WAIT : MEMORY_FULL;
 }

@@ -23,6 +23,7 @@ enum { RESERVED_MAX = 16, INSPECTION_MAX_BYTES = 2 << 20 };
 struct reservation {
     struct invocation *waiting; /* for its start; NULL once it has it */
     bool ended;                 /* goes as soon as it can */
+    bool again;                 /* it has done nothing: another one is started for who waits */
     sched_inspected_fn inspected;
     void *inspected_ctx;
 };
@@ -69,7 +70,7 @@ void reserved_start(struct pool *pool, struct invocation *invocation)
         (void)sched_refuse(sched, invocation, NULL, "The server is starting");
         return;
     }
-    if (count(sched) >= RESERVED_MAX || !tenants_admit(pool) || !memory_admit(pool)) {
+    if (count(sched) >= RESERVED_MAX || !tenants_admit(pool) || memory_admit(pool) != MEMORY_ROOM) {
         (void)sched_refuse(sched, invocation, "ConcurrentInvocationLimitExceeded",
                            "No room for a reserved environment");
         return;
@@ -115,6 +116,13 @@ void reserved_offer(struct env *env)
         env_evict(env);
 }
 
+void reserved_give_back(struct env *env, struct invocation *invocation)
+{
+    env->reservation->again = true;
+    if (invocation)
+        env->reservation->waiting = invocation;
+}
+
 /* As for all others, an idle environment gives way when there is no slot. */
 static void refuse_waiting(struct env *env, struct invocation *waiting)
 {
@@ -123,6 +131,11 @@ static void refuse_waiting(struct env *env, struct invocation *waiting)
 
     if (no_slot && !sched->stopping && !list_empty(&sched->lru)) {
         env_evict(list_entry(sched->lru.next, struct env, lru_node));
+        reserved_start(env->pool, waiting);
+        return;
+    }
+    if (env->reservation->again && !sched->stopping) {
+        env->pool->ordinary++;
         reserved_start(env->pool, waiting);
         return;
     }

@@ -25,6 +25,7 @@ enum {
     FORGET_TICKS = 240,
     PEAK_TICKS = 40,
     FLUSH_MS = 50,
+    WAIT_US = 10000000, /* for memory that may be free soon */
 };
 
 /* ---- pools ---- */
@@ -269,9 +270,20 @@ static bool is_used_up(const struct env *env)
     return is_clean(env->pool) && env->requests > 0;
 }
 
+/* False when it has done so for long enough. */
+static bool wait_for_memory(struct pool *pool)
+{
+    uint64_t now = clock_us();
+
+    if (pool->waits_since_us == 0)
+        pool->waits_since_us = now;
+    return now - pool->waits_since_us < WAIT_US;
+}
+
 static void grow(struct pool *pool, bool count_responded)
 {
     struct sched *sched = pool->sched;
+    enum memory_verdict verdict;
 
     if (is_clean(pool))
         count_responded = false; /* they serve nobody else */
@@ -283,13 +295,18 @@ static void grow(struct pool *pool, bool count_responded)
             pool_free_if_unused(pool);
             return;
         }
-        if (!memory_admit(pool)) {
+        verdict = memory_admit(pool);
+        if (verdict == MEMORY_WAIT && wait_for_memory(pool))
+            return;
+        pool->waits_since_us = 0;
+        if (verdict != MEMORY_ROOM) {
             refuse_stranded(pool, "ConcurrentInvocationLimitExceeded", "No memory for another environment");
             pool_free_if_unused(pool);
             return;
         }
         start_one(pool);
     }
+    pool->waits_since_us = 0;
     if (count_responded && pool->queued > pool->starting && !uv_is_active((uv_handle_t *)&pool->grace))
         (void)uv_timer_start(&pool->grace, on_grace, GRACE_MS, 0);
 }
@@ -348,6 +365,28 @@ void sched_env_started(struct env *env)
     if (!env->reservation)
         env->pool->starting--;
     env->sched->starting--;
+    memory_env_started(env);
+    sched_try_again(env->sched);
+}
+
+static void on_again(uv_timer_t *timer)
+{
+    struct sched *sched = timer->data;
+    struct pool *pool, *next;
+
+    HASH_ITER(hh, sched->pools, pool, next)
+    {
+        if (pool->waits_since_us > 0)
+            grow(pool, true);
+    }
+    templates_on_ready(sched);
+}
+
+/* In the next turn of the loop: what has just become free is first offered to those who wait for that. */
+void sched_try_again(struct sched *sched)
+{
+    if (!uv_is_active((uv_handle_t *)&sched->again) && !uv_is_closing((uv_handle_t *)&sched->again))
+        (void)uv_timer_start(&sched->again, on_again, 0, 0);
 }
 
 /* The pool's environments that can come to the queue: on their way, or with an invocation that ends. */
@@ -441,6 +480,7 @@ void sched_env_released(struct env *env)
     if (pool->queued > 0 && left_room)
         grow(pool, true);
     pool_free_if_unused(pool);
+    sched_try_again(sched);
     sched_check_stopped(sched);
 }
 
@@ -460,6 +500,42 @@ static void enqueue(struct pool *pool, struct invocation *invocation)
     list_push_back(&pool->queue, &invocation->node);
     pool->queued++;
     note_peak(pool);
+    grow(pool, true);
+}
+
+static struct env *idle_and_tried(const struct pool *pool)
+{
+    list_each(at, &pool->idle)
+    {
+        struct env *env = list_entry(at, struct env, pool_node);
+
+        if (!env_is_untried(env) && !env_is_old(env))
+            return env;
+    }
+    return NULL;
+}
+
+void sched_give_back(struct env *env, struct invocation *invocation)
+{
+    struct pool *pool = env->pool;
+    struct env *other = idle_and_tried(pool);
+
+    if (env->reservation) {
+        reserved_give_back(env, invocation);
+        return;
+    }
+    if (invocation)
+        pool->running--;
+    if (invocation && other) {
+        give(other, invocation);
+        return;
+    }
+    if (invocation) {
+        list_push_front(&pool->queue, &invocation->node);
+        pool->queued++;
+    }
+    if (pool->queued > pool->starting)
+        pool->ordinary++;
     grow(pool, true);
 }
 
@@ -532,6 +608,7 @@ static void on_tick(uv_timer_t *timer)
     memory_sample(sched);
     memory_enforce(sched);
     templates_end_unused(sched);
+    sched_try_again(sched);
     if (++sched->ticks % PRUNE_TICKS == 0)
         pictures_prune_logs(sched);
     if (sched->ticks % PEAK_TICKS == 0)
@@ -573,9 +650,10 @@ struct sched *sched_new(const struct sched_config *config)
     list_init(&sched->paused);
     (void)uv_timer_init(config->loop, &sched->tick);
     (void)uv_timer_init(config->loop, &sched->flush);
-    sched->tick.data = sched->flush.data = sched;
+    (void)uv_timer_init(config->loop, &sched->again);
+    sched->tick.data = sched->flush.data = sched->again.data = sched;
     awake_init(&sched->awake, config->loop, config->busy_poll_us);
-    sched->open_handles = 3;
+    sched->open_handles = 4;
     (void)uv_timer_start(&sched->tick, on_tick, TICK_MS, TICK_MS);
     uv_unref((uv_handle_t *)&sched->tick);
     return sched;
@@ -637,6 +715,7 @@ void sched_stop(struct sched *sched, void (*on_stopped)(void *ctx), void *ctx)
     sched_flush_logs(sched);
     uv_close((uv_handle_t *)&sched->tick, on_handle_closed);
     uv_close((uv_handle_t *)&sched->flush, on_handle_closed);
+    uv_close((uv_handle_t *)&sched->again, on_handle_closed);
     awake_close(&sched->awake, on_handle_closed, sched);
 }
 
@@ -709,48 +788,4 @@ char **sched_code_in_use(const struct sched *sched, size_t *ret_count)
     }
     *ret_count = count;
     return digests;
-}
-
-static void list_one(const struct env *env, struct buf *out)
-{
-    uint64_t now = clock_us();
-    const struct fn_version *version = env->pool->version;
-    const char *tenant_id = env->pool->tenant_id;
-
-    (void)buf_printf(
-        out, "{\"id\":\"%s\",\"function\":\"%s\",\"version\":\"%s\",\"runtime\":\"%s\",\"state\":\"%s\",",
-        env->uuid, version->function_name, version->version, version->runtime, life_state_name(env->state));
-    if (*tenant_id) {
-        (void)buf_puts(out, "\"tenantId\":");
-        (void)buf_json_string(out, tenant_id, strlen(tenant_id));
-        (void)buf_putc(out, ',');
-    }
-    (void)buf_printf(
-        out,
-        "\"ageMs\":%llu,\"idleMs\":%llu,\"requests\":%llu,\"memoryBytes\":%llu,\"start\":\"%s\",\"cloneOf\":"
-        "\"%s\",\"reserved\":%s}",
-        (unsigned long long)((now - env->created_us) / 1000),
-        (unsigned long long)(life_has_invocation(env->state) ? 0 : (now - env->idle_since_us) / 1000),
-        (unsigned long long)env->requests, (unsigned long long)env->memory_bytes,
-        env->requests + life_has_invocation(env->state) > 1 ? "warm" : "cold",
-        env->restored           ? "version"
-        : env->template_id != 0 ? "runtime"
-                                : "",
-        env->reservation ? "true" : "false");
-}
-
-void sched_list(const struct sched *sched, struct buf *out)
-{
-    struct env *env, *env_next;
-    const char *comma = "";
-
-    (void)buf_puts(out, "{\"environments\":[");
-    HASH_ITER(hh, sched->envs, env, env_next)
-    {
-        (void)buf_puts(out, comma);
-        memory_sample_env(env, true);
-        list_one(env, out);
-        comma = ",";
-    }
-    (void)buf_puts(out, "]}");
 }

@@ -34,19 +34,19 @@
 #include "sched/report.h"
 #include "sched/sched.h"
 #include "sched/template_life.h"
+#include "wire/wire.h"
 
 #define SANDBOX_HOSTNAME "169-254-100-1"
 
 enum { TEMPLATE_KEY_BYTES = 80, CREDENTIALS_TOKEN_BYTES = 33 };
 
+struct env_vars;
 struct link;
 struct log_source;
 struct log_writer;
 struct pool;
 struct reservation;
 struct template_log;
-struct wire_exited;
-struct wire_message;
 
 struct entry {
     char *name;
@@ -96,8 +96,10 @@ struct pool {
     struct list queue;          /* invocation->node; the oldest first */
     /* Without reserved environments, but envs counts all. running: have an invocation. */
     unsigned queued, starting, running, responded, envs, reserved;
+    unsigned ordinary;              /* so many of the next starts are no clones */
     unsigned peak, peak_before;     /* invocations at once in this and the last window (clean state) */
-    uint64_t memory_estimate_bytes; /* of one environment, from the last one measured */
+    uint64_t memory_estimate_bytes; /* of one environment, learned from those measured; 0 = none yet */
+    uint64_t waits_since_us;        /* for memory; 0 = it does not. sched_try_again() comes back to it */
     uv_timer_t grace;               /* before an environment is made although one is about to be free */
     bool closing;
     UT_hash_handle hh;
@@ -126,6 +128,7 @@ struct env {
     bool has_key, has_wrapper;
     uint64_t template_id;       /* of the template that it was to be cloned from; 0 = an ordinary start */
     enum runtime_parked parked; /* where its clone waits */
+    int peer_fd;                /* the clone's end of its connection, until it has read something; -1 */
     bool restored;              /* its clone has the function's INIT behind it */
     char *wake;                 /* what its clone is told; NULL once it was, or when there is none */
     char token[CREDENTIALS_TOKEN_BYTES]; /* with which its processes ask for credentials; "" = they do not */
@@ -133,6 +136,7 @@ struct env {
     uint64_t created_us, init_begun_us, idle_since_us;
     uint64_t init_us, restore_us; /* of a successful INIT or restore that no REPORT has shown yet */
     uint64_t requests;
+    uint64_t estimate_bytes; /* what it is thought to use, while it starts */
     uint64_t memory_bytes, max_memory_bytes, memory_read_us;
     uint64_t memory_peak_bytes; /* file pages included, as of the last sample */
     /* The failure that the event being handled stands for. */
@@ -164,15 +168,21 @@ struct template
     unsigned failures; /* in a row */
     unsigned deaths;   /* of clones before their first `next`, and clones that could not be made, in a row */
     uint64_t clones, fallbacks, ineligible, failed;
-    unsigned sockets;   /* that its process had open when it was captured, and no clone has */
-    char why[256];      /* of the event being handled */
-    char reported[256]; /* the failure that was logged last, likewise the refusal; not again in a row */
+    unsigned sockets;     /* that its process had open when it was captured, and no clone has */
+    uint64_t clone_bytes; /* what one of its clones uses, learned; 0 = not known */
+    char why[256];        /* of the event being handled */
+    char reported[256];   /* the failure that was logged last, likewise the refusal; not again in a row */
     char refused[256];
     char reason[256]; /* the last failure or refusal, for people */
     UT_hash_handle hh;
 
+    /* The first clone: template_proof.c. */
+    uint64_t proof_id; /* on the wire; 0 = none */
+    int proof_fds[WIRE_MAX_FDS];
+    size_t proof_fd_count;
+
+    bool wanted; /* there is something that it would be used for */
     /* Of a version only. */
-    bool wanted;                /* somebody has called it, or waits for its state */
     bool tried;                 /* it is known whether its INIT works */
     bool init_failed;           /* at the last try */
     bool by_function;           /* the event being handled is the function's own fault */
@@ -199,8 +209,10 @@ struct sched {
     unsigned in_flight; /* all of them */
     unsigned in_flight_unreserved, unreserved_limit;
     unsigned starting;
-    unsigned tenant_envs; /* that serve a tenant each, those left out that are ending */
+    uint64_t starting_bytes; /* env->estimate_bytes of all that start */
+    unsigned tenant_envs;    /* that serve a tenant each, those left out that are ending */
     uint64_t memory_used_bytes, memory_read_us;
+    uint64_t memory_settles_us; /* until then what has just ended may still show in the samples */
     int memory_usage_fd, memory_stat_fd;
     struct interpreter {
         char id[24], inside[256];
@@ -212,6 +224,7 @@ struct sched {
     void *stopped_ctx;
     uv_timer_t tick; /* memory, deleted functions */
     unsigned ticks;
+    uv_timer_t again; /* for those that wait for memory */
     uv_timer_t flush; /* of logs, while dirty or paused is not empty */
     struct awake awake;
     unsigned open_handles;
@@ -227,10 +240,15 @@ void sched_start_failed(struct pool *pool, const struct failure *failure, uint32
 /** Those who wait get this version of the same function instead, which is what they asked for by now. */
 void sched_requeue(struct pool *pool, struct fn_version *version);
 void sched_env_released(struct env *env); /* dead, and its handles closed */
+/** It ends before it has read anything: somebody else serves that invocation (taken), or whoever waits for it
+ * (invocation NULL). */
+void sched_give_back(struct env *env, struct invocation *invocation);
 struct invocation *sched_refuse(struct sched *sched, struct invocation *invocation, const char *reason,
                                 const char *text);
 void sched_answer(struct sched *sched, struct invocation *invocation, const struct sched_result *result);
 struct invocation *sched_invocation_free(struct invocation *invocation);
+/** Memory may have become free, or a template is wanted: looks in the next turn of the loop. */
+void sched_try_again(struct sched *sched);
 void sched_stay_awake(struct sched *sched); /* something is about to come */
 void sched_check_stopped(struct sched *sched);
 void sched_flush_soon(struct sched *sched); /* something is in sched->dirty */
@@ -252,6 +270,9 @@ void reserved_start(struct pool *pool, struct invocation *invocation);
 /** Gives it to the environment with that uuid, or refuses it. Takes it. */
 void reserved_give(struct sched *sched, const char *uuid, struct invocation *invocation);
 void reserved_offer(struct env *env);
+/** Its clone ends before it has read anything; when it has ended another one is started for who waits (taken,
+ * or NULL: it waits already). */
+void reserved_give_back(struct env *env, struct invocation *invocation);
 /** It is dead: refuses who waits for it. Frees the reservation. */
 void reserved_released(struct env *env);
 void reserved_evict_idle(struct pool *pool);
@@ -267,6 +288,18 @@ void env_evict(struct env *env);
 bool env_is_old(const struct env *env);
 void env_on_wire(struct env *env, const struct wire_message *message, int *fds, size_t fd_count);
 void env_lost(struct env *env);
+
+/* env_clone.c */
+/** Says what it is cloned from. ordinary: nothing. */
+void env_choose_template(struct env *env, bool ordinary);
+/** Makes what its clone is told. */
+void env_prepare_wake(struct env *env, const struct env_vars *vars);
+/** fds: of STARTED, with WIRE_PARKED; the clone's are taken out. */
+void env_wake_clone(struct env *env, int *fds);
+/** A clone that waited in invocation/next, before it has answered. */
+bool env_is_untried(const struct env *env);
+/** True when it is a clone that has not read one byte of what it was given, and now it never will. */
+bool env_has_not_begun(struct env *env);
 
 /* env_log.c */
 int env_log_open(struct env *env, int fd); /* takes fd */
@@ -307,9 +340,12 @@ struct template *template_find_id(const struct sched *sched, uint64_t id);
 /** A picture takes another's place; either may be NULL. */
 void templates_follow(struct sched *sched, const struct function *before, const struct function *after);
 void templates_end_unused(struct sched *sched);
-/** Ends the version's template that was not used for longest, when memory is short. False when there is none.
- */
+/** Ends the template that was not used for longest, when memory is short. False when there is none. */
 bool templates_yield(struct sched *sched);
+/** One is ending: its memory is about to be free. */
+bool templates_are_ending(const struct sched *sched);
+/** The template that a first start of this version would be cloned from; NULL when there is none. */
+struct template *templates_of(const struct sched *sched, const struct fn_version *version);
 struct template_choice {
     uint64_t id; /* 0: an ordinary start */
     enum runtime_parked parked;
@@ -323,8 +359,16 @@ void templates_cloned(struct sched *sched, uint64_t id);
 void templates_clone_refused(struct sched *sched, uint64_t id, bool counted, const char *why);
 /** A clone came to its first `next`. */
 void templates_clone_lives(struct sched *sched, uint64_t id);
-/** A clone ended before it had done anything, by this signal or status, and not by us. */
-void templates_clone_died(struct sched *sched, uint64_t id, int status);
+/** A clone ended before it had done anything, and not by us. exited: NULL when it stood still. */
+void templates_clone_died(struct sched *sched, uint64_t id, const struct wire_exited *exited);
+
+/* template_proof.c: a template's first clone */
+/** Asks for it. False when none can be asked for. */
+bool template_prove(struct template *template);
+void template_end_proof(struct template *template); /* also when there is none */
+/** A message about none of them is ignored. */
+void template_proof_on_wire(struct sched *sched, const struct wire_message *message, int *fds,
+                            size_t fd_count);
 
 /* credentials.c */
 void credentials_make_token(char out[static CREDENTIALS_TOKEN_BYTES]);
@@ -347,8 +391,20 @@ void memory_sample_env(struct env *env, bool force);
 /** Room for one more environment of this pool as things are? */
 bool memory_has_room(struct pool *pool);
 bool memory_has_room_for_template(struct sched *sched);
+/** An estimate after one more look at a use: the most that was seen, slowly forgotten. One too low could
+ * exceed the limit, one too high only waits. */
+uint64_t memory_learn(uint64_t estimate, uint64_t peak);
+/** What an environment of this pool is likely to use. */
+uint64_t memory_estimate(const struct pool *pool);
+enum memory_verdict {
+    MEMORY_ROOM,
+    MEMORY_WAIT, /* not now, but some may be free soon: sched_try_again() is called then */
+    MEMORY_FULL,
+};
 /** For an environment of this pool, and evicts the longest idle ones to make it. */
-bool memory_admit(struct pool *pool);
+enum memory_verdict memory_admit(struct pool *pool);
+/** It shows in the samples from now on, and is as large as was thought until the next one. */
+void memory_env_started(struct env *env);
 void memory_sample(struct sched *sched);
 /** Evicts the longest idle ones while the last sample is close to the limit. */
 void memory_enforce(struct sched *sched);

@@ -16,6 +16,8 @@ struct row {
     [TEMPLATE_ON_STARTED]  = TO(state_, 0),      \
     [TEMPLATE_ON_FAILED]   = TO(state_, 0),      \
     [TEMPLATE_ON_CAPTURED] = TO(state_, 0),      \
+    [TEMPLATE_ON_CLONED]   = TO(state_, 0),      \
+    [TEMPLATE_ON_NO_PROOF] = TO(state_, 0),      \
     [TEMPLATE_ON_BROKEN]   = TO(state_, 0),      \
     [TEMPLATE_ON_UNUSED]   = TO(state_, 0)
 
@@ -53,12 +55,30 @@ static const struct row table[TEMPLATE_STATE_COUNT][TEMPLATE_EVENT_COUNT] = {
     [TEMPLATE_CAPTURING] = {
         [TEMPLATE_ON_WANT]     = TO(CAPTURING, 0),
         [TEMPLATE_ON_NEXT]     = TO(CAPTURING, 0), /* a client that reconnected asks again */
-        [TEMPLATE_ON_CAPTURED] = TO(READY, DO(STOP_TIMER) | DO(READY)),
+        [TEMPLATE_ON_CAPTURED] = TO(PROVING, DO(STOP_TIMER) | DO(PROVE) | DO(ARM_STEP)),
         [TEMPLATE_ON_BROKEN]   = TO(FAILING, DO(STOP_TIMER) | DO(CLOSE) | DO(REPORT) | DO(KILL)),
         [TEMPLATE_ON_TIMEOUT]  = TO(FAILING, DO(CLOSE) | DO(REPORT) | DO(KILL)),
         [TEMPLATE_ON_UNUSED]   = TO(RETIRING, DO(STOP_TIMER) | DO(CLOSE) | DO(KILL)),
         [TEMPLATE_ON_LOST]     = TO(FAILED, DO(STOP_TIMER) | DO(CLOSE) | DO(REPORT) | DO(ARM_RETRY)),
         [TEMPLATE_ON_STOP]     = TO(CLOSING, DO(STOP_TIMER) | DO(CLOSE) | DO(KILL)),
+    },
+    [TEMPLATE_PROVING] = {
+        [TEMPLATE_ON_WANT]     = TO(PROVING, 0),
+        [TEMPLATE_ON_CLONED]   = TO(WATCHING, DO(STOP_TIMER) | DO(ARM_WATCH)),
+        [TEMPLATE_ON_NO_PROOF] = TO(READY, DO(STOP_TIMER) | DO(END_PROOF) | DO(READY)),
+        [TEMPLATE_ON_BROKEN]   = TO(FAILING, DO(STOP_TIMER) | DO(END_PROOF) | DO(CLOSE) | DO(REPORT) | DO(KILL)),
+        [TEMPLATE_ON_TIMEOUT]  = TO(FAILING, DO(END_PROOF) | DO(CLOSE) | DO(REPORT) | DO(KILL)),
+        [TEMPLATE_ON_UNUSED]   = TO(RETIRING, DO(STOP_TIMER) | DO(END_PROOF) | DO(CLOSE) | DO(KILL)),
+        [TEMPLATE_ON_LOST]     = TO(FAILED, DO(STOP_TIMER) | DO(END_PROOF) | DO(CLOSE) | DO(REPORT) | DO(ARM_RETRY)),
+        [TEMPLATE_ON_STOP]     = TO(CLOSING, DO(STOP_TIMER) | DO(END_PROOF) | DO(CLOSE) | DO(KILL)),
+    },
+    [TEMPLATE_WATCHING] = {
+        [TEMPLATE_ON_WANT]    = TO(WATCHING, 0),
+        [TEMPLATE_ON_TIMEOUT] = TO(READY, DO(END_PROOF) | DO(READY)),
+        [TEMPLATE_ON_BROKEN]  = TO(FAILING, DO(STOP_TIMER) | DO(END_PROOF) | DO(CLOSE) | DO(REPORT) | DO(KILL)),
+        [TEMPLATE_ON_UNUSED]  = TO(RETIRING, DO(STOP_TIMER) | DO(END_PROOF) | DO(CLOSE) | DO(KILL)),
+        [TEMPLATE_ON_LOST]    = TO(FAILED, DO(STOP_TIMER) | DO(END_PROOF) | DO(CLOSE) | DO(REPORT) | DO(ARM_RETRY)),
+        [TEMPLATE_ON_STOP]    = TO(CLOSING, DO(STOP_TIMER) | DO(END_PROOF) | DO(CLOSE) | DO(KILL)),
     },
     [TEMPLATE_READY] = {
         [TEMPLATE_ON_WANT]   = TO(READY, 0),
@@ -101,13 +121,14 @@ static const struct row table[TEMPLATE_STATE_COUNT][TEMPLATE_EVENT_COUNT] = {
 
 static const char *const state_names[TEMPLATE_STATE_COUNT] = {
     [TEMPLATE_NONE] = "none", [TEMPLATE_STARTING] = "starting", [TEMPLATE_LOADING] = "loading",
-    [TEMPLATE_CAPTURING] = "capturing", [TEMPLATE_READY] = "ready", [TEMPLATE_FAILED] = "failed",
+    [TEMPLATE_CAPTURING] = "capturing", [TEMPLATE_PROVING] = "proving", [TEMPLATE_WATCHING] = "watching", [TEMPLATE_READY] = "ready", [TEMPLATE_FAILED] = "failed",
     [TEMPLATE_RETIRING] = "retiring", [TEMPLATE_FAILING] = "failing", [TEMPLATE_CLOSING] = "closing",
     [TEMPLATE_OFF] = "off", [TEMPLATE_DEAD] = "dead",
 };
 static const char *const event_names[TEMPLATE_EVENT_COUNT] = {
     [TEMPLATE_ON_WANT] = "want", [TEMPLATE_ON_STARTED] = "started", [TEMPLATE_ON_FAILED] = "failed",
-    [TEMPLATE_ON_NEXT] = "next", [TEMPLATE_ON_CAPTURED] = "captured", [TEMPLATE_ON_BROKEN] = "broken",
+    [TEMPLATE_ON_NEXT] = "next", [TEMPLATE_ON_CAPTURED] = "captured", [TEMPLATE_ON_CLONED] = "cloned",
+    [TEMPLATE_ON_NO_PROOF] = "no-proof", [TEMPLATE_ON_BROKEN] = "broken",
     [TEMPLATE_ON_TIMEOUT] = "timeout", [TEMPLATE_ON_UNUSED] = "unused", [TEMPLATE_ON_GONE] = "gone",
     [TEMPLATE_ON_LOST] = "lost", [TEMPLATE_ON_STOP] = "stop",
 };
@@ -124,17 +145,21 @@ bool template_step(enum template_state *state, enum template_event event, unsign
     return true;
 }
 
-bool template_has_timer(enum template_state state)
+static bool is_being_made(enum template_state state)
 {
     return state == TEMPLATE_STARTING || state == TEMPLATE_LOADING || state == TEMPLATE_CAPTURING ||
-           state == TEMPLATE_FAILED;
+           state == TEMPLATE_PROVING || state == TEMPLATE_WATCHING;
+}
+
+bool template_has_timer(enum template_state state)
+{
+    return is_being_made(state) || state == TEMPLATE_FAILED;
 }
 
 bool template_has_process(enum template_state state)
 {
-    return state == TEMPLATE_STARTING || state == TEMPLATE_LOADING || state == TEMPLATE_CAPTURING ||
-           state == TEMPLATE_READY || state == TEMPLATE_RETIRING || state == TEMPLATE_FAILING ||
-           state == TEMPLATE_CLOSING;
+    return is_being_made(state) || state == TEMPLATE_READY || state == TEMPLATE_RETIRING ||
+           state == TEMPLATE_FAILING || state == TEMPLATE_CLOSING;
 }
 
 const char *template_state_name(enum template_state state)

@@ -92,8 +92,10 @@ static void use_runtime(struct sched *sched, const struct fn_version *version)
 
     if (!template && is_managed(version->runtime) && !sched->stopping)
         template = template_new(sched, version->runtime, version->runtime, NULL);
-    if (template)
+    if (template) {
         template->users++;
+        template->wanted = true;
+    }
 }
 
 /* A new version's is made at once; after a start of the server only when it is called. */
@@ -185,7 +187,7 @@ bool templates_yield(struct sched *sched)
     struct template *chosen = NULL;
 
     for (struct template *template = sched->templates; template; template = template->hh.next) {
-        if (template->version && template->state == TEMPLATE_READY && idle_us(template, now) >= longest) {
+        if (template->state == TEMPLATE_READY && idle_us(template, now) >= longest) {
             longest = idle_us(template, now);
             chosen = template;
         }
@@ -195,6 +197,15 @@ bool templates_yield(struct sched *sched)
     chosen->wanted = false;
     template_step_event(chosen, TEMPLATE_ON_UNUSED);
     return true;
+}
+
+bool templates_are_ending(const struct sched *sched)
+{
+    for (const struct template *template = sched->templates; template; template = template->hh.next) {
+        if (template->state == TEMPLATE_RETIRING || template->state == TEMPLATE_FAILING)
+            return true;
+    }
+    return false;
 }
 
 /* ---- their clones ---- */
@@ -215,11 +226,25 @@ static struct template_choice choose_runtime(struct sched *sched, const struct f
         log_debug("template of %s: %s; its starts are ordinary", template->name, template->reason);
         return choice;
     }
-    if (template->state == TEMPLATE_READY)
+    template->unused_since_us = clock_us();
+    if (template->state == TEMPLATE_READY) {
         choice.id = template->id;
-    else
-        template->fallbacks++;
+        return choice;
+    }
+    template->fallbacks++;
+    template->wanted = true;
+    sched_try_again(sched); /* after the one that somebody waits for */
     return choice;
+}
+
+struct template *templates_of(const struct sched *sched, const struct fn_version *version)
+{
+    struct template *template = of_version(sched, version);
+
+    if (template && template->state == TEMPLATE_READY)
+        return template;
+    template = find(sched, version->runtime);
+    return template && template->state == TEMPLATE_READY ? template : NULL;
 }
 
 struct template_choice templates_choose(struct sched *sched, const struct fn_version *version)
@@ -245,11 +270,25 @@ void templates_cloned(struct sched *sched, uint64_t id)
         template->clones++;
 }
 
+/* Those that wait for an event would do no better. */
+static void evict_untried(struct sched *sched, uint64_t id)
+{
+    struct env *env, *next;
+
+    HASH_ITER(hh, sched->envs, env, next)
+    {
+        if (env->template_id == id && env_is_untried(env) && !env->reservation &&
+            (env->state == LIFE_IDLE || env->state == LIFE_FROZEN))
+            env_evict(env);
+    }
+}
+
 static void count_death(struct template *template, const char *why)
 {
     if (template->state != TEMPLATE_READY || ++template->deaths < DEATHS_MAX)
         return;
     template_set_why(template, why);
+    evict_untried(template->sched, template->id);
     template_step_event(template, TEMPLATE_ON_BROKEN);
 }
 
@@ -262,6 +301,8 @@ void templates_clone_refused(struct sched *sched, uint64_t id, bool counted, con
         return;
     template->fallbacks++;
     template->clones -= counted;
+    if (template->state != TEMPLATE_READY)
+        return; /* why it has ended is known */
     template_set_text(template->reason, sizeof template->reason, why, strlen(why));
     again = strcmp(template->refused, template->reason) == 0;
     (void)snprintf(template->refused, sizeof template->refused, "%s", template->reason);
@@ -282,17 +323,23 @@ void templates_clone_lives(struct sched *sched, uint64_t id)
     template->reported[0] = template->refused[0] = '\0';
 }
 
-void templates_clone_died(struct sched *sched, uint64_t id, int status)
+void templates_clone_died(struct sched *sched, uint64_t id, const struct wire_exited *exited)
 {
     struct template *template = template_find_id(sched, id);
     char why[128];
 
     if (!template)
         return;
-    (void)snprintf(
-        why, sizeof why,
-        "%d of its clones in a row ended before they had done anything, the last by signal or status %d",
-        DEATHS_MAX, status);
+    if (exited)
+        (void)snprintf(
+            why, sizeof why,
+            "%d of its clones in a row ended before they had done anything, the last by signal or status %d",
+            DEATHS_MAX, exited->value);
+    else
+        (void)snprintf(
+            why, sizeof why,
+            "%d of its clones in a row ended before they had done anything; the last one stood still",
+            DEATHS_MAX);
     count_death(template, why);
 }
 

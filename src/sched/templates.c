@@ -26,6 +26,7 @@
 
 enum {
     STEP_MS = 10000, /* of each step until it is ready */
+    WATCH_MS = 20,   /* a clone that notices what has changed, by a timer or a thread, does so by then */
     INIT_MS = 130000,
     CREDENTIALS_MS = 60000,
     KEY_LIFE_MS = 12 * 3600 * 1000,
@@ -54,9 +55,9 @@ void template_reconsider(struct template *template)
     }
     if (template->state != TEMPLATE_NONE || template->users == 0 || !sched_ready(sched) || sched->stopping)
         return;
-    if (template->version && !template->wanted)
+    if (!template->wanted)
         return;
-    if (can_be_made(template) && (!template->version || memory_has_room_for_template(sched))) {
+    if (can_be_made(template) && memory_has_room_for_template(sched)) {
         step(template, TEMPLATE_ON_WANT);
         return;
     }
@@ -171,6 +172,8 @@ static void on_timer(uv_timer_t *timer)
             log_init_failed(template, "timeout", "");
     } else if (template->state == TEMPLATE_CAPTURING)
         template_set_why(template, "it was not captured in time");
+    else if (template->state == TEMPLATE_PROVING)
+        template_set_why(template, "its first clone was not made in time");
     step(template, TEMPLATE_ON_TIMEOUT);
 }
 
@@ -343,7 +346,7 @@ static void release(struct template *template)
 static void step(struct template *template, enum template_event event)
 {
     enum template_state before = template->state;
-    bool unreachable = false;
+    bool unreachable = false, unproven = false;
     unsigned actions;
 
     if (!template_step(&template->state, event, &actions)) {
@@ -355,6 +358,8 @@ static void step(struct template *template, enum template_event event)
         template->since_us = clock_us();
     if (actions & TEMPLATE_DO_STOP_TIMER)
         (void)uv_timer_stop(&template->timer);
+    if (actions & TEMPLATE_DO_END_PROOF)
+        template_end_proof(template);
     if (actions & TEMPLATE_DO_CLOSE)
         close_process(template);
     if (actions & TEMPLATE_DO_REPORT)
@@ -363,10 +368,14 @@ static void step(struct template *template, enum template_event event)
         unreachable = ask_for_process(template) < 0;
     if (actions & TEMPLATE_DO_CAPTURE)
         send_simple(template, WIRE_CAPTURE);
+    if (actions & TEMPLATE_DO_PROVE)
+        unproven = !template_prove(template);
     if (actions & TEMPLATE_DO_KILL)
         send_simple(template, WIRE_KILL);
     if (actions & TEMPLATE_DO_ARM_STEP)
         arm(template, step_ms(template));
+    if (actions & TEMPLATE_DO_ARM_WATCH)
+        arm(template, WATCH_MS);
     if (actions & TEMPLATE_DO_ARM_RETRY)
         arm(template, pause_ms(template));
     if (actions & TEMPLATE_DO_READY)
@@ -381,6 +390,8 @@ static void step(struct template *template, enum template_event event)
         template_set_why(template, "the launcher cannot be reached");
         step(template, TEMPLATE_ON_FAILED);
     }
+    if (unproven)
+        step(template, TEMPLATE_ON_NO_PROOF);
 }
 
 void template_step_event(struct template *template, enum template_event event)
@@ -452,8 +463,10 @@ void templates_on_wire(struct sched *sched, const struct wire_message *message, 
 {
     struct template *template = template_find_id(sched, message->env_id);
 
-    if (!template)
+    if (!template) {
+        template_proof_on_wire(sched, message, fds, fd_count);
         return;
+    }
     switch (message->type) {
     case WIRE_STARTED:
         on_started(template, fds, fd_count);
@@ -467,6 +480,7 @@ void templates_on_wire(struct sched *sched, const struct wire_message *message, 
         break;
     case WIRE_GONE:
         step(template, TEMPLATE_ON_GONE);
+        sched_try_again(sched);
         break;
     case WIRE_CAPTURED:
         on_captured(template, message);

@@ -69,7 +69,8 @@ enum wire_type {
 };
 
 enum wire_started_flag {
-    WIRE_PARKED = 1 << 0, /* a clone: fds[WIRE_FD_CONNECTION] is there and already in `next` */
+    WIRE_PARKED =
+        1 << 0, /* a clone: fds[WIRE_FD_CONNECTION] and _PEER are there, and it is already in `next` */
 };
 enum wire_started_fd {
     WIRE_FD_LISTENER,     /* Runtime API, 127.0.0.1:9001 inside the slot, listening, non-blocking */
@@ -79,6 +80,8 @@ enum wire_started_fd {
     WIRE_FD_MEMORY_STAT,  /* memory.stat of the cgroup */
     WIRE_FD_MEMORY_PEAK, /* the most that WIRE_FD_MEMORY_USAGE was; empty where the kernel does not keep it */
     WIRE_FD_CONNECTION,  /* only with WIRE_PARKED: our end of a connection on which `next` was sent */
+    WIRE_FD_PEER,        /* only with WIRE_PARKED: the clone's end of it, to see what it has not read */
+    WIRE_FD_END
 };
 enum wire_failure {
     WIRE_FAIL_SYSTEM,     /* ours or the kernel's */

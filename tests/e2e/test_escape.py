@@ -1,4 +1,5 @@
-"""Attempts to leave the sandbox, written as functions and run in the real one: each proves that it is stopped."""
+"""Attempts to leave the sandbox, written as functions and run in the real one: each proves that it is stopped, in ordinary
+environments, in clones of a runtime's template and in clones of a function's own."""
 
 import concurrent.futures
 import contextlib
@@ -16,22 +17,120 @@ from harness import build, procs, wait
 from harness.archives import pack, pack_folder
 from harness.fakenet import HERE, METADATA, PORT, PRIVATE, PUBLIC, SPECIAL, THERE, World
 from harness.paths import FUNCTIONS
+from harness.server import Server
 
 EPERM, ENOENT, ESRCH, EACCES, ENOSYS = 1, 2, 3, 13, 38
 C = ("provided.al2023", "x")
 
 
+HAS_TEMPLATES = os.uname().machine == "x86_64"
+MODES = ["ordinary", *(["runtime-clone", "function-clone"] if HAS_TEMPLATES else [])]
+# A runtime of one's own has no template but that of a function.
+PROGRAM = pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "runtime-clone"], indirect=True, scope="module")
+FLAGS = {"ordinary": ["--templates", "false"]}
+ORDINARY_PID = 2
+
+
+@pytest.fixture(scope="module", params=MODES)
+def mode(request):
+    """How the environments of all functions here come into being."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def box(server):
+def without_templates(needs):
+    plain = Server(["--idle-timeout-ms", "20000", *FLAGS["ordinary"]])
+    yield plain
+    plain.close()
+
+
+@pytest.fixture(scope="module")
+def server(request, server, mode):
+    return request.getfixturevalue("without_templates") if mode == "ordinary" else server
+
+
+class Attacker:
+    """A function whose environments are all started in one way; asserts that they are. With a template of its own it is called
+    by the version that was published last."""
+
+    def __init__(self, server, mode, files, runtime, handler, name="attacker", **config):
+        self.server, self.mode, self.runtime, self.version = server, mode, runtime, None
+        if mode == "runtime-clone":
+            server.deploy(files, runtime, handler, server.name("first"))
+            wait.until(lambda: self.template().get("state") == "ready", 30, f"the template of {runtime}")
+        snap = {"SnapStart": {"ApplyOn": "PublishedVersions"}} if mode == "function-clone" else {}
+        self.function = server.deploy(files, runtime, handler, server.name(name), **snap, **config)
+        self.publish()
+
+    @classmethod
+    def program(cls, server, mode, source, **config):
+        return cls(server, mode, {"bootstrap": build.c_program(source)}, *C, name=source, **config)
+
+    @classmethod
+    def probe(cls, server, mode, folder, **config):
+        return cls(server, mode, pack_folder(FUNCTIONS / folder), "python3.11", "lambda_function.handler", name=folder, **config)
+
+    def template(self):
+        """What `irori ps --templates` says of the one that its environments are cloned from."""
+        def fits(one):
+            if self.mode == "runtime-clone":
+                return one["kind"] == "runtime" and one["runtime"] == self.runtime
+            return one["kind"] == "function" and (one["function"], one["version"]) == (self.function.name, self.version)
+        return next((one for one in self.server.irori_json("ps", "--templates")["templates"] if fits(one)), {})
+
+    def publish(self):
+        self.clones = self.template().get("clones", 0) if self.mode == "runtime-clone" else 0
+        if self.mode != "function-clone":
+            return
+        lam, name, before = self.server.lam, self.function.name, self.version
+        self.version = lam.publish_version(FunctionName=name)["Version"]
+        wait.until(lambda: lam.get_function_configuration(FunctionName=name, Qualifier=self.version)["State"] == "Active", 30)
+        assert self.template().get("state") == "ready", self.template()
+        if before:
+            lam.delete_function(FunctionName=name, Qualifier=before)
+
+    def invoke(self, event=None, **more):
+        return self.function.invoke(event, **({"Qualifier": self.version} if self.version else {}), **more)
+
+    def call(self, event=None):
+        result = self.invoke(event)
+        assert result.error is None, result.payload
+        return result.json
+
+    def configure(self, **settings):
+        self.function.configure(**settings)
+        self.publish()
+
+    def cloned(self):
+        """Clones since it was published or configured, perhaps with some of others of its runtime."""
+        return self.template().get("clones", 0) - self.clones
+
+    def assert_kind(self, pid):
+        """Of the process that has answered: clones have another number than the first one in a namespace."""
+        assert (pid == ORDINARY_PID) == (self.mode == "ordinary"), f"{pid} is of no {self.mode}"
+        assert self.mode == "ordinary" or self.cloned() > 0
+
+    def delete(self):
+        self.function.delete()
+
+
+@pytest.fixture(scope="module")
+def box(server, mode):
     """The Python attempts; with memory enough that other limits are met first."""
-    return server.probe("escape", name=server.name("escape"), MemorySize=3008, Timeout=60)
+    function = Attacker.probe(server, mode, "escape", MemorySize=3008, Timeout=60)
+    function.assert_kind(function.call({"attempt": "status"})["pid"])
+    yield function
+    function.delete()
 
 
 @pytest.fixture(scope="module")
-def neighbour(server):
+def neighbour(server, mode):
     """Another function, whose files and processes the attempts look for, and which has to stay well."""
-    return server.deploy(pack_folder(FUNCTIONS / "python", {"neighbour-secret-file": "secret"}), "python3.11",
-                         "lambda_function.handler", server.name("neighbour"), MemorySize=256, Timeout=20)
+    function = Attacker(server, mode, pack_folder(FUNCTIONS / "python", {"neighbour-secret-file": "secret"}), "python3.11",
+                        "lambda_function.handler", "neighbour", MemorySize=256, Timeout=20)
+    function.assert_kind(function.call({"do": "exec", "code": "import os\nresult = os.getpid()"}))
+    yield function
+    function.delete()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -41,9 +140,9 @@ def host_is_well(server):
 
 
 def attempt(function, name, **more):
-    result = function.invoke({"attempt": name, **more})
-    assert result.error is None, result.payload
-    return result.json
+    answer = function.call({"attempt": name, **more})
+    assert (answer["pid"] == ORDINARY_PID) == (function.mode == "ordinary"), answer
+    return answer
 
 
 def stopped(function, name, **more):
@@ -61,11 +160,11 @@ def well(neighbour, seconds=5):
 # System calls
 
 @pytest.fixture(scope="module")
-def syscalls(server):
-    function = server.deploy({"bootstrap": build.c_program("escape")}, *C, name=server.name("syscalls"), Timeout=60)
-    result = function.invoke({})
-    assert result.error is None, result.payload
-    yield {item["name"]: item for item in result.json}
+def syscalls(server, mode):
+    function = Attacker.program(server, mode, "escape", Timeout=60)
+    outcomes = {item["name"]: item for item in function.call({})}
+    function.assert_kind(outcomes.pop("pid")["ret"])
+    yield outcomes
     function.delete()
 
 
@@ -74,6 +173,7 @@ def names_of_syscalls():
     return re.findall(r"ENTRY\((\w+)\)", source.split("attempts[] = {")[1])
 
 
+@PROGRAM
 @pytest.mark.parametrize("name", names_of_syscalls())
 def test_system_call_is_refused(syscalls, name):
     """It fails, or kills only the process that tried it."""
@@ -83,6 +183,7 @@ def test_system_call_is_refused(syscalls, name):
         assert outcome["errno"] != 0, outcome
 
 
+@PROGRAM
 @pytest.mark.parametrize("name", ["mount", "umount", "unshare_user", "clone_user", "setns_own", "ptrace_me", "bpf", "perf",
                                   "userfaultfd", "keyctl", "packet", "vsock", "alg", "io_uring", "open_tree", "handle",
                                   "init_module", "reboot", "kexec", "netlink_generic", "process_vm_readv"])
@@ -191,7 +292,8 @@ def test_host_identities_differ_between_functions(server, box, neighbour):
         time.sleep(1.0)
         users = {}
         for pid in procs.everyone():
-            if server.instance in procs.read(pid, "cgroup").decode() and b"bootstrap.py" in procs.read(pid, "cmdline"):
+            image = os.path.lexists(f"/proc/{pid}/fd/900")
+            if not image and server.instance in procs.read(pid, "cgroup").decode() and b"bootstrap.py" in procs.read(pid, "cmdline"):
                 uid = re.search(rb"Uid:\s+(\d+)\s+(\d+)\s+(\d+)\s+(\d+)", procs.read(pid, "status"))
                 users[pid] = {int(part) for part in uid.groups()}
         for one in waiting:
@@ -225,9 +327,10 @@ def inside(server):
     return [pid for pid in procs.everyone() if server.instance in procs.read(pid, "cgroup").decode(errors="replace")]
 
 
-def test_fork_bomb(server, neighbour):
+@PROGRAM
+def test_fork_bomb(server, mode, neighbour):
     """The bomb meets its timeout; host and neighbour stay responsive; no process of it remains."""
-    bomb = server.deploy({"bootstrap": build.c_program("bomb")}, *C, name=server.name("bomb"), MemorySize=256, Timeout=4)
+    bomb = Attacker.program(server, mode, "bomb", MemorySize=256, Timeout=4)
     well(neighbour)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         running = pool.submit(bomb.invoke, {})
@@ -240,11 +343,12 @@ def test_fork_bomb(server, neighbour):
         assert time.monotonic() - begin < 8
         result = running.result()
     assert result.error == "Unhandled" and result.json["errorType"] == "Sandbox.Timedout"
+    assert mode == "ordinary" or bomb.cloned() == 1
     bomb.delete()
 
     def left():
         return [pid for pid in inside(server) if b"AWS_LAMBDA_FUNCTION_NAME=bomb" in procs.read(pid, "environ")]
-    wait.until(lambda: not left(), 8, "the bomb's processes to end")
+    wait.until(lambda: not left(), 60, "the bomb's processes to end")
     well(neighbour)
 
 
@@ -271,11 +375,11 @@ def memory_of(comm):
     return sum(int(size.group(1)) for size in sizes if size) / 1024
 
 
-def test_memory_is_limited_for_all_processes_together(server, neighbour):
+def test_memory_is_limited_for_all_processes_together(server, mode, neighbour):
     """Many children that each take a little, together twice the limit: the kernel ends some of them or the function, and at no
     moment do they have more than the function's memory and what they grow by while they are counted. (With less than a whole
     processor they would stand still at the limit until the timeout.)"""
-    function = server.probe("python", name=server.name("memory"), MemorySize=1769, Timeout=40)
+    function = Attacker.probe(server, mode, "python", MemorySize=1769, Timeout=40)
     programs = server.pid_of("irorid"), server.pid_of("irori-launcher")
     comm, peak = f"irm{server.port}", 0
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
@@ -290,6 +394,7 @@ def test_memory_is_limited_for_all_processes_together(server, neighbour):
         assert "signal: killed" in result.json["errorMessage"], result.json
     else:
         assert -signal.SIGKILL in result.json, result.json
+    assert mode == "ordinary" or function.cloned() > 0
     well(neighbour)
     assert (server.pid_of("irorid"), server.pid_of("irori-launcher")) == programs
     assert function.call({"do": "echo", "value": 2}) == 2
@@ -312,10 +417,9 @@ def test_background_process_is_frozen_with_its_environment(box):
     assert max(gaps) > 1.5, "it went on while frozen"
 
 
-def test_background_process_ends_with_its_environment(server):
+def test_background_process_ends_with_its_environment(server, mode):
     """Double fork, setsid, every signal ignored: gone within seconds after the function was deleted."""
-    function = server.probe("escape", name=server.name("daemon"),
-                             MemorySize=256, Timeout=10)
+    function = Attacker.probe(server, mode, "escape", MemorySize=256, Timeout=10)
     marker = f"irb{server.port}"
     stopped(function, "background", marker=marker)
 
@@ -326,10 +430,9 @@ def test_background_process_ends_with_its_environment(server):
     wait.until(lambda: not running(), 8, "the daemon to end")
 
 
-def test_background_process_dies_with_a_crash(server):
+def test_background_process_dies_with_a_crash(server, mode):
     """The runtime exits, its detached children must not outlive it into the next generation."""
-    function = server.probe("python", name=server.name("orphan"),
-                             MemorySize=256, Timeout=10)
+    function = Attacker.probe(server, mode, "python", MemorySize=256, Timeout=10)
     argument = f"7{server.port}"
     function.invoke({"do": "exec", "code": f"""
 import os, subprocess
@@ -474,11 +577,11 @@ def test_private_networks_and_metadata_cannot_be_reached(box):
         assert world.visits == []
 
 
-def test_allow_host_opens_exactly_what_it_names(own_server, listener):
+def test_allow_host_opens_exactly_what_it_names(own_server, mode, listener):
     """A service on the host's loopback and one on a private network; their neighbours stay closed."""
     with World() as world:
-        server = own_server("--allow-host", f"127.0.0.1:{listener.port}", "--allow-host", f"{PRIVATE}:{PORT}")
-        box = server.probe("escape", MemorySize=256, Timeout=20)
+        server = own_server("--allow-host", f"127.0.0.1:{listener.port}", "--allow-host", f"{PRIVATE}:{PORT}", *FLAGS.get(mode, []))
+        box = Attacker.probe(server, mode, "escape", MemorySize=256, Timeout=20)
         opened = attempt(box, "connect", targets=[("host.irori.internal", listener.port), (PRIVATE, PORT)], seconds=5)["detail"]
         assert len(opened["opened"]) == 2, opened
         wait.until(lambda: len(listener.visits) == 1, 5, "the listener to notice")
@@ -496,45 +599,64 @@ def test_unix_sockets_of_the_host_are_not_there(box):
 
 STAGES = ["start", "crash", "connect-only", "half-next", "close-all", "children-then-die", "many-connections", "garbage",
           "after-next", "kill-self", "mid-response", "kill-init", "kill-all", "after-response", "flood-log"]
+STAGES_OF_CLONES = STAGES[STAGES.index("after-next"):]
+DEATHS = 7
+
+
+def properly(stage, result):
+    if result.error is None:
+        assert stage in ("kill-init", "kill-all", "after-response", "flood-log"), stage
+        assert result.json == "served"
+    else:
+        assert result.json["errorType"] in ("Runtime.ExitError", "Runtime.TruncatedResponse", "Sandbox.Timedout",
+                                            "Runtime.Unknown"), result.json
 
 
 def die(function, stage, times):
     function.configure(Environment={"Variables": {"STAGE": stage}})
     for _ in range(times):
-        result = function.invoke({})
-        if result.error is None:
-            assert stage in ("kill-init", "kill-all", "after-response", "flood-log"), stage
-            assert result.json == "served"
-        else:
-            assert result.json["errorType"] in ("Runtime.ExitError", "Runtime.TruncatedResponse", "Sandbox.Timedout",
-                                                "Runtime.Unknown"), result.json
+        properly(stage, function.invoke({}))
 
 
-@pytest.mark.timeout(400)
-def test_dying_at_every_stage_exhausts_nothing(own_server):
-    """A hundred deaths and more: descriptors, processes, cgroups, mounts, links and loop devices are as before.
+def die_at_once(function, stage, times):
+    """In clones: an environment that has died once goes on with an ordinary process."""
+    function.configure(Environment={"Variables": {"STAGE": stage}})
+    with concurrent.futures.ThreadPoolExecutor(times) as pool:
+        for result in pool.map(function.invoke, [{}] * times):
+            properly(stage, result)
+    assert function.cloned() > 0
 
-    Slots may still be added, on a busy machine for longer, as those that are being cleaned are in use; what leaks grows in every
-    hundred of them."""
-    server = own_server("--idle-timeout-ms", "1500")
-    neighbour = server.deploy({"bootstrap": build.c_program("echo")}, *C)
-    function = server.deploy({"bootstrap": build.c_program("die")}, *C, Timeout=1)
-    launcher, daemon = server.pid_of("irori-launcher"), server.pid_of("irorid")
+
+def assert_deaths_leave_nothing(server, function, kill, rounds):
+    """A slot may still be added, on a busy machine for longer, as those that are being cleaned are in use; what leaks in one stage
+    grows by more, and in every round."""
+    neighbour = Attacker.program(server, "ordinary", "echo")
     broken = server.deploy(pack({"bootstrap": b"\x7fELF that is none"}), *C)
-    for stage in STAGES:
-        die(function, stage, 1)
+    launcher, daemon = server.pid_of("irori-launcher"), server.pid_of("irorid")
+    stages = STAGES if kill is die else STAGES_OF_CLONES
+    for stage in stages:
+        kill(function, stage, 1)
     before = server.at_rest()
-    for _ in range(6):
-        for stage in STAGES:
-            die(function, stage, 7)
+    for _ in range(rounds):
+        for stage in stages:
+            kill(function, stage, DEATHS)
             assert neighbour.call({"n": stage}) == {"n": stage}
             assert broken.invoke({}).error == "Unhandled"
         after = server.at_rest()
-        grown = {name: (before[name], after[name]) for name in after if after[name] > before[name]}
+        grown = {name: (before[name], after[name]) for name in after if after[name] >= before[name] + DEATHS}
         if not grown:
             break
         before = after
-    assert not grown, "more after each hundred deaths"
+    assert not grown, "more after each round of deaths"
     assert (server.pid_of("irori-launcher"), server.pid_of("irorid")) == (launcher, daemon), "a program died"
     function.configure(Environment={"Variables": {}})
     assert function.call({}) == "served"
+
+
+@PROGRAM
+@pytest.mark.timeout(400)
+def test_dying_at_every_stage_exhausts_nothing(own_server, mode):
+    """A hundred deaths and more: descriptors, processes, cgroups, mounts, links and loop devices are as before."""
+    server = own_server("--idle-timeout-ms", "1500")
+    kill = die_at_once if mode == "function-clone" else die
+    assert_deaths_leave_nothing(server, Attacker.program(server, mode, "die", Timeout=1), kill, 6)

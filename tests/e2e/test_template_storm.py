@@ -10,17 +10,20 @@ import random
 import signal
 import threading
 import time
+import urllib.error
+import urllib.request
 
 import pytest
 from botocore.exceptions import ClientError, ConnectionError as BotoConnectionError, HTTPClientError
 from harness import procs, wait
-from harness.aws import client
+from harness.aws import client, signed
 from harness.paths import LONG
 from test_snapstart import PROVIDED, publish, settled
 
 pytestmark = pytest.mark.skipif(os.uname().machine != "x86_64", reason="templates need an x86-64 processor")
 
 SECONDS = 300 if LONG else 12
+GROWTH_MB = 2  # that one round may leave in buffers of the allocator, but not one after the other
 NODE = {"index.mjs": """
 const born = process.hrtime.bigint().toString();
 let count = 0;
@@ -109,6 +112,34 @@ def sandboxed(server):
             and b"irori-launcher" not in procs.read(pid, "cmdline")]
 
 
+class Clones:
+    """How many were made in all; templates that end take their counts with them."""
+
+    def __init__(self, server):
+        self.server, self.seen, self.before, self.stop = server, 0, {}, threading.Event()
+        self.thread = threading.Thread(target=self.watch)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join()
+
+    def watch(self):
+        while not self.stop.wait(0.2):
+            url, headers = signed("GET", f"{self.server.endpoint}/_irori/templates", self.server.key, self.server.secret)
+            with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+                with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=5) as answer:
+                    self.look(json.loads(answer.read())["templates"])
+
+    def look(self, templates):
+        now = {(one["runtime"], one.get("function"), one.get("version")): one["clones"] for one in templates}
+        self.seen += sum(max(0, count - self.before.get(key, 0)) for key, count in now.items())
+        self.before = now
+
+
 def all_well(server, targets):
     lam = server.lam
     for name, version, clean in targets:
@@ -122,7 +153,7 @@ def test_whatever_is_killed_answers_stay_right(own_server):
     server = own_server("--idle-timeout-ms", "2000", "--template-idle-ms", "3000")
     targets = everything(server)
     source, launchers = random.Random(1), 0
-    with Storm(server, targets, PROPER | KILLED) as storm:
+    with Clones(server) as clones, Storm(server, targets, PROPER | KILLED) as storm:
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
             time.sleep(source.uniform(0.02, 0.2))
@@ -134,6 +165,7 @@ def test_whatever_is_killed_answers_stay_right(own_server):
                 elif victims:
                     os.kill(source.choice(victims), signal.SIGKILL)
     assert storm.wrong == [] and storm.outcomes["answer"] > SECONDS, (storm.outcomes, launchers)
+    assert clones.seen > 2 * SECONDS, (clones.seen, storm.outcomes)
     all_well(server, targets)
     server.stop()
     server.assert_nothing_left()
@@ -149,13 +181,14 @@ def test_with_little_memory_and_busy_processors(own_server):
     for spinner in spinners:
         spinner.start()
     try:
-        with Storm(server, targets, PROPER - {"refused connection"}, threads=10) as storm:
+        with Clones(server) as clones, Storm(server, targets, PROPER - {"refused connection"}, threads=10) as storm:
             time.sleep(SECONDS)
     finally:
         busy.set()
         for spinner in spinners:
             spinner.join()
     assert storm.wrong == [] and storm.outcomes["answer"] > SECONDS, storm.outcomes
+    assert clones.seen > 10 * SECONDS, (clones.seen, storm.outcomes)
     all_well(server, targets)
 
 
@@ -180,13 +213,20 @@ def test_expiry_does_not_grow(own_server):
                     thread.start()
         assert storm.wrong == [], storm.wrong[:5]
 
-    rounds(SECONDS / 2)
-    before = server.at_rest()
+    def at_rest():
+        return server.at_rest(), server.memory()
+
+    with Clones(server) as clones:
+        rounds(SECONDS / 2)
+    assert clones.seen > SECONDS, clones.seen
+    before, memory_before = at_rest()
     for turn in range(4):
         rounds(SECONDS / 2)
-        after = server.at_rest()
+        after, memory = at_rest()
         grown = {name: (before[name], after[name]) for name in before if after[name] > before[name]}
+        grown |= {f"memory of {name}": (memory_before[name], memory[name]) for name in memory
+                  if memory[name] > memory_before[name] + GROWTH_MB}
         if not grown:
             break
-        before = after
+        before, memory_before = after, memory
     assert not grown, grown

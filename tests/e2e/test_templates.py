@@ -6,7 +6,6 @@ import signal
 
 import pytest
 from harness import procs, wait
-from harness.paths import LONG
 
 pytestmark = pytest.mark.skipif(os.uname().machine != "x86_64", reason="templates need an x86-64 processor")
 
@@ -19,7 +18,7 @@ export const handler = async (event) => {
   count++;
   await sleep(event.sleep ?? 0);
   const many = (make) => Array.from({ length: event.values ?? 0 }, make);
-  return { count, pid: process.pid, env: process.env, child: event.child ? execFileSync('/usr/bin/env').toString() : '',
+  return { count, pid: process.pid, stream: process.env.AWS_LAMBDA_LOG_STREAM_NAME, env: process.env, child: event.child ? execFileSync('/usr/bin/env').toString() : '',
     bytes: many(() => randomBytes(16).toString('hex')), uuid: many(() => randomUUID()), math: many(() => Math.random()) };
 };
 """}
@@ -32,12 +31,13 @@ def handler(event, context):
     time.sleep(event.get("sleep", 0) / 1000)
     def many(make):
         return [make() for _ in range(event.get("values", 0))]
-    return {"count": count, "pid": os.getpid(), "env": dict(os.environ), "child": os.popen("env").read() if event.get("child") else "",
+    return {"count": count, "pid": os.getpid(), "stream": context.log_stream_name, "env": dict(os.environ), "child": os.popen("env").read() if event.get("child") else "",
             "secrets": many(lambda: secrets.token_hex(16)), "random": many(random.random), "uuid": many(lambda: str(uuid.uuid4())),
             "ssl": many(lambda: ssl.RAND_bytes(16).hex())}
 """}
 KINDS = {"node": ("nodejs20.x", NODE, ("bytes", "uuid", "math")), "python": ("python3.11", PYTHON, ("secrets", "random", "uuid", "ssl"))}
 ORDINARY_PID = 2
+CLONES = 200
 
 
 def templates(server):
@@ -80,16 +80,14 @@ def test_a_cold_start_is_a_clone_and_only_a_faster_one(own_server, kind):
 
 
 def test_no_random_value_comes_twice(own_server, kind):
-    server = own_server()
-    function = deploy(server, kind, Timeout=30, MemorySize=128)
-    ready(server, kind[0])
-    clones = 200 if LONG else 24
-    with concurrent.futures.ThreadPoolExecutor(clones) as pool:
-        answers = list(pool.map(lambda _: function.call({"values": 1000, "sleep": 3000}), range(clones)))
-    assert len({answer["env"]["AWS_LAMBDA_LOG_STREAM_NAME"] for answer in answers}) == clones, "each was another environment"
+    server = own_server("--idle-timeout-ms", "400")
+    function = deploy(server, kind, Timeout=60, MemorySize=128)
+    before = ready(server, kind[0])["clones"]
+    answers, clones = server.in_fresh_environments(lambda: function.call({"values": 1000, "sleep": 1000}), CLONES)
+    assert all(answer["pid"] != ORDINARY_PID for answer in answers) and ready(server, kind[0])["clones"] - before >= clones
     for source in kind[2]:
         values = [value for answer in answers for value in answer[source]]
-        assert len(values) == 1000 * clones and len(set(values)) == len(values), source
+        assert len(values) == 1000 * len(answers) and len(set(values)) == len(values), source
 
 
 @pytest.mark.parametrize("variable", ["NODE_OPTIONS", "PYTHONHASHSEED", "LD_DEBUG", "AWS_LAMBDA_EXEC_WRAPPER"])

@@ -88,6 +88,8 @@ class Environment:
         listener, self.log, self.pidfd, self.usage, self.stat, self.peak = message.fds[:6]
         self.listener = socket.socket(fileno=listener)
         self.connection = socket.socket(fileno=message.fds[6]) if message.number & PARKED else None
+        for peer in message.fds[7:]:
+            os.close(peer)
         self.parked = bool(message.number & PARKED)
 
     def hello(self, timeout=10):

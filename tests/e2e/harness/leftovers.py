@@ -135,6 +135,20 @@ def _links_of_namespaces(pid):
     return total
 
 
+def memory_in_use(instance):
+    """Bytes of all environments and templates together, without file pages, in either version of cgroups."""
+    for group, usage in ((f"/sys/fs/cgroup/memory/{instance}", "memory.usage_in_bytes"), (f"/sys/fs/cgroup/{instance}", "memory.current")):
+        for folder in (group, group.replace(instance, f"irori-{instance}")):
+            try:
+                used = int((Path(folder) / usage).read_text())
+                stat = dict(line.split() for line in (Path(folder) / "memory.stat").read_text().splitlines())
+            except OSError:
+                continue
+            prefix = "total_" if "total_inactive_file" in stat else ""
+            return used - int(stat[f"{prefix}inactive_file"]) - int(stat[f"{prefix}active_file"])
+    raise AssertionError(f"no memory group of {instance}")
+
+
 def counts(launcher_pid, daemon_pid, data, instance):
     """Numbers of this instance that must not grow from one use to the next."""
     mountinfo = procs.read(launcher_pid, "mountinfo").decode(errors="replace").splitlines()

@@ -1,5 +1,6 @@
 """A real `irori serve`, started as root in a folder of its own, and what tests do with it."""
 
+import concurrent.futures
 import itertools
 import json
 import os
@@ -221,6 +222,24 @@ class Server:
                 break
             last = now
         return now
+
+    def memory(self):
+        """MiB that the programs hold, and all environments and templates together."""
+        return {"launcher": procs.rss_kib(self.pid_of("irori-launcher")) / 1024, "daemon": procs.rss_kib(self.pid_of("irorid")) / 1024,
+                "environments": leftovers.memory_in_use(self.instance) / (1 << 20)}
+
+    def in_fresh_environments(self, call, count, batch=25):
+        """Answers of at least so many different environments, `batch` of which live at once. call() must return what says with
+        "stream" in which one it was made, and take so long that all of a batch overlap; --idle-timeout-ms should be short."""
+        answers, streams = [], set()
+        while True:
+            assert len(answers) < 2 * count, f"{len(answers)} calls met {len(streams)} environments"
+            with concurrent.futures.ThreadPoolExecutor(batch) as pool:
+                answers += pool.map(lambda _: call(), range(batch))
+            streams = {answer["stream"] for answer in answers}
+            if len(streams) >= count:
+                return answers, len(streams)
+            wait.until(lambda: not self.environments(), 20, "the end of the batch's environments")
 
     # Functions
 

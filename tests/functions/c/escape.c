@@ -428,7 +428,8 @@ int main(void)
     for (;;) {
         struct invocation in = { 0 };
         rt_next(&in);
-        size_t used = (size_t)snprintf(report, sizeof(report), "[");
+        size_t used =
+            (size_t)snprintf(report, sizeof(report), "[{\"name\":\"pid\",\"ret\":%d},", (int)getpid());
         for (size_t i = 0; i < sizeof(attempts) / sizeof(attempts[0]); i++) {
             used += (size_t)run_one(&attempts[i], report + used, sizeof(report) - used);
             report[used++] = ',';

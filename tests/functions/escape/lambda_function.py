@@ -438,4 +438,4 @@ ATTEMPTS = {name: value for name, value in list(globals().items()) if callable(v
 
 
 def handler(event, _context):
-    return ATTEMPTS[event["attempt"]](event)
+    return {**ATTEMPTS[event["attempt"]](event), "pid": os.getpid()}

@@ -57,6 +57,18 @@ static void test_a_start_without_a_clone_is_an_ordinary_one(void **unused)
     assert_true(step(&state, LIFE_ON_STARTED) & LIFE_DO_ARM_INIT);
 }
 
+static void test_what_was_not_read_is_given_to_another(void **unused)
+{
+    (void)unused;
+    enum life_state state = LIFE_BUSY;
+    unsigned actions = step(&state, LIFE_ON_UNREAD);
+
+    assert_int_equal(state, LIFE_STOPPING);
+    assert_int_equal(actions, LIFE_DO_STOP_TIMER | LIFE_DO_GIVE_BACK | LIFE_DO_KILL);
+    state = LIFE_RESPONDED; /* it has */
+    assert_false(life_step(&state, LIFE_ON_UNREAD, &actions));
+}
+
 static void test_timeout_keeps_the_slot(void **unused)
 {
     (void)unused;
@@ -152,16 +164,17 @@ static void check_step(struct walk *walk, enum life_event event)
     assert_int_equal(walk->pooled,
                      walk->state == LIFE_IDLE || walk->state == LIFE_FROZEN || walk->state == LIFE_DOWN);
 
-    /* Exactly one answer per invocation, and an end for each. */
+    /* Exactly one answer per invocation, or another environment for it, and an end for each. */
     if (event == LIFE_ON_INVOKE)
         walk->told = false;
-    if (actions & (LIFE_DO_ANSWER | LIFE_DO_FAIL)) {
+    if ((actions & (LIFE_DO_ANSWER | LIFE_DO_FAIL)) ||
+        ((actions & LIFE_DO_GIVE_BACK) && life_has_invocation(before))) {
         assert_false(walk->told);
         walk->told = true;
     }
     if (life_has_invocation(before) && !life_has_invocation(walk->state)) {
         assert_true(walk->told);
-        assert_true(actions & (LIFE_DO_COMPLETE | LIFE_DO_FAIL));
+        assert_true(actions & (LIFE_DO_COMPLETE | LIFE_DO_FAIL | LIFE_DO_GIVE_BACK));
     }
     walk->releases += (actions & LIFE_DO_RELEASE) != 0;
     walk->kills += (actions & LIFE_DO_KILL) != 0;
@@ -200,6 +213,7 @@ int main(void)
         cmocka_unit_test(test_cold_then_warm_then_frozen),
         cmocka_unit_test(test_failed_init_runs_again_inside_the_first_invoke),
         cmocka_unit_test(test_a_start_without_a_clone_is_an_ordinary_one),
+        cmocka_unit_test(test_what_was_not_read_is_given_to_another),
         cmocka_unit_test(test_timeout_keeps_the_slot),
         cmocka_unit_test(test_unknown_event_changes_nothing),
         cmocka_unit_test(test_every_state_and_event_has_a_name),

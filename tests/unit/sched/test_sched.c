@@ -203,27 +203,6 @@ static void test_no_memory_leaves_no_pool(void **state)
     assert_null(w->sched->pools);
 }
 
-/* READY's descriptors: what all environments use. */
-static void send_memory_files(struct world *w, int fds[2])
-{
-    struct wire_message ready = { .type = WIRE_READY, .text = "{\"runtimes\":[]}" };
-
-    for (int i = 0; i < 2; i++)
-        fds[i] = openat(w->folder_fd, i == 0 ? "usage" : "stat", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    send_message(w, &ready, fds, 2);
-}
-
-static void write_memory(const int fds[2], unsigned usage_mb, unsigned file_mb)
-{
-    assert_int_equal(ftruncate(fds[0], 0), 0);
-    assert_int_equal(ftruncate(fds[1], 0), 0);
-    (void)lseek(fds[0], 0, SEEK_SET);
-    (void)lseek(fds[1], 0, SEEK_SET);
-    assert_true(dprintf(fds[0], "%llu\n", (unsigned long long)usage_mb << 20) > 0);
-    assert_true(dprintf(fds[1], "cache 1\ntotal_inactive_file %llu\ntotal_active_file 0\n",
-                        (unsigned long long)file_mb << 20) > 0);
-}
-
 static void wait_for_tick(struct world *w)
 {
     unsigned before = w->sched->ticks;
@@ -250,6 +229,111 @@ static void test_memory_in_use_ends_the_longest_idle(void **state)
     expect_silence(w);
     (void)close(fds[0]);
     (void)close(fds[1]);
+}
+
+/* Three that are thought to take 32 MB each do not fit into 80 at once, but one after the other. */
+static void test_who_finds_no_memory_waits_for_those_that_start(void **state)
+{
+    struct world *w = *state;
+    uint64_t first;
+    int fds[2];
+
+    give_memory(w, fds, 1, 80);
+    for (int i = 0; i < 3; i++)
+        invoke(w);
+    first = expect_message(w, WIRE_START);
+    (void)expect_message(w, WIRE_START);
+    expect_silence(w);
+    assert_int_equal(w->answers, 0);
+    started(w, first);
+    call(w, "GET", "invocation/next", "");
+    assert_int_equal(expect_message(w, WIRE_CPU), first);
+    (void)usleep(60000); /* until the next look at what is used: less than was thought */
+    sched_try_again(w->sched);
+    turn(w);
+    (void)expect_message(w, WIRE_START);
+    assert_int_equal(w->answers, 0);
+    close_memory(fds);
+}
+
+static void test_but_not_when_there_is_none_at_all(void **state)
+{
+    struct world *w = *state;
+    int fds[2];
+
+    give_memory(w, fds, 60, 80);
+    invoke(w);
+    expect_answer(w, 0, SCHED_THROTTLED, "ConcurrentInvocationLimitExceeded");
+    close_memory(fds);
+}
+
+static void test_who_waits_too_long_for_memory_is_refused(void **state)
+{
+    struct world *w = *state;
+    int fds[2];
+
+    give_memory(w, fds, 1, 50);
+    invoke(w);
+    (void)expect_message(w, WIRE_START);
+    invoke(w);
+    assert_int_equal(w->answers, 0);
+    w->sched->pools->waits_since_us -= 11000000;
+    sched_try_again(w->sched);
+    turn(w);
+    expect_answer(w, 0, SCHED_THROTTLED, "ConcurrentInvocationLimitExceeded");
+    assert_int_equal(w->sched->pools->queued, 1); /* for the one that is on its way */
+    close_memory(fds);
+}
+
+/* Those that are ending show in the samples until they have ended. */
+static void test_who_finds_no_memory_waits_for_those_that_end(void **state)
+{
+    struct world *w = *state;
+    uint64_t id = make_warm(w);
+    int fds[2];
+
+    put_function(w, "other", -1, "other", false);
+    give_memory(w, fds, 60, 80);
+    env_evict(w->sched->envs);
+    assert_int_equal(expect_message(w, WIRE_KILL), id);
+    invoke_function(w, "other");
+    expect_silence(w);
+    assert_int_equal(w->answers, 1);
+    write_memory(fds, 1, 0);
+    (void)usleep(60000);
+    simple(w, WIRE_GONE, id);
+    (void)expect_message(w, WIRE_START);
+    assert_int_equal(w->answers, 1);
+    close_memory(fds);
+}
+
+static void test_an_estimate_follows_what_is_used(void **state)
+{
+    struct world *w = *state;
+    struct pool *pool;
+
+    (void)make_warm(w);
+    pool = w->sched->pools;
+    assert_int_equal(memory_estimate(pool), 32 << 20);
+    pool->memory_estimate_bytes = 3 << 20;
+    assert_int_equal(memory_estimate(pool), 3 << 20);
+    invoke(w);
+    invoke(w);
+    assert_int_equal(w->sched->starting_bytes, 3 << 20);
+    invoke(w);
+    assert_int_equal(w->sched->starting_bytes, 6 << 20);
+    failed(w, expect_message(w, WIRE_START), WIRE_FAIL_SYSTEM);
+    assert_int_equal(w->sched->starting_bytes, 3 << 20);
+    failed(w, expect_message(w, WIRE_START), WIRE_FAIL_SYSTEM);
+    assert_int_equal(w->sched->starting_bytes, 0);
+}
+
+static void test_an_estimate_rises_at_once_and_falls_slowly(void **state)
+{
+    (void)state;
+    assert_int_equal(memory_learn(0, 3000), 3000);
+    assert_int_equal(memory_learn(3000, 5000), 5000);
+    assert_int_equal(memory_learn(5000, 3400), 4900);
 }
 
 static void test_exit_restart_and_its_failure(void **state)
@@ -579,6 +663,13 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_no_slot_but_one_that_will_be_free, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_no_memory_leaves_no_pool, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_memory_in_use_ends_the_longest_idle, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_who_finds_no_memory_waits_for_those_that_start, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_but_not_when_there_is_none_at_all, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_who_waits_too_long_for_memory_is_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_who_finds_no_memory_waits_for_those_that_end, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_an_estimate_follows_what_is_used, set_up, tear_down),
+        cmocka_unit_test(test_an_estimate_rises_at_once_and_falls_slowly),
         cmocka_unit_test_setup_teardown(test_exit_restart_and_its_failure, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_restart_that_cannot_be_asked_for, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_long_init_inside_an_invocation_gets_its_share, set_up,

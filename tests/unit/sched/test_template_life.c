@@ -25,12 +25,40 @@ static void test_from_nothing_to_clones(void **unused)
     assert_true(step(&state, TEMPLATE_ON_WANT) & TEMPLATE_DO_START);
     assert_true(step(&state, TEMPLATE_ON_STARTED) & TEMPLATE_DO_ARM_STEP);
     assert_true(step(&state, TEMPLATE_ON_NEXT) & TEMPLATE_DO_CAPTURE);
-    assert_true(step(&state, TEMPLATE_ON_CAPTURED) & TEMPLATE_DO_READY);
+    assert_true(step(&state, TEMPLATE_ON_CAPTURED) & TEMPLATE_DO_PROVE);
+    assert_true(step(&state, TEMPLATE_ON_CLONED) & TEMPLATE_DO_ARM_WATCH);
+    assert_int_equal(state, TEMPLATE_WATCHING);
+    assert_int_equal(step(&state, TEMPLATE_ON_TIMEOUT), TEMPLATE_DO_END_PROOF | TEMPLATE_DO_READY);
     assert_int_equal(state, TEMPLATE_READY);
     assert_int_equal(step(&state, TEMPLATE_ON_WANT), 0);
     assert_true(step(&state, TEMPLATE_ON_UNUSED) & TEMPLATE_DO_KILL);
     assert_true(step(&state, TEMPLATE_ON_GONE) & TEMPLATE_DO_RECONSIDER);
     assert_int_equal(state, TEMPLATE_NONE);
+}
+
+static void test_a_first_clone_that_dies_ends_it(void **unused)
+{
+    (void)unused;
+    static const enum template_state states[] = { TEMPLATE_PROVING, TEMPLATE_WATCHING };
+
+    for (int i = 0; i < 2; i++) {
+        enum template_state state = states[i];
+        unsigned actions = step(&state, TEMPLATE_ON_BROKEN);
+
+        assert_true(actions & TEMPLATE_DO_REPORT);
+        assert_true(actions & TEMPLATE_DO_KILL);
+        assert_false(actions & TEMPLATE_DO_READY);
+        assert_int_equal(state, TEMPLATE_FAILING);
+    }
+}
+
+static void test_a_first_clone_that_cannot_be_had_is_no_fault(void **unused)
+{
+    (void)unused;
+    enum template_state state = TEMPLATE_PROVING;
+
+    assert_true(step(&state, TEMPLATE_ON_NO_PROOF) & TEMPLATE_DO_READY);
+    assert_int_equal(state, TEMPLATE_READY);
 }
 
 static void test_a_failure_is_ended_reported_and_tried_again(void **unused)
@@ -105,6 +133,7 @@ struct walk {
     bool process; /* the launcher was asked for one, and has not cleaned it up */
     bool killed;  /* and it was asked to */
     bool open;    /* what irorid holds of it */
+    bool proof;   /* a first clone was asked for and not ended */
     bool released;
 };
 
@@ -120,6 +149,9 @@ static bool possible(const struct walk *walk, enum template_event event)
     case TEMPLATE_ON_CAPTURED:
     case TEMPLATE_ON_BROKEN:
         return walk->process;
+    case TEMPLATE_ON_CLONED:
+    case TEMPLATE_ON_NO_PROOF:
+        return walk->proof;
     case TEMPLATE_ON_GONE:
         return walk->killed;
     case TEMPLATE_ON_WANT:
@@ -134,7 +166,7 @@ static bool possible(const struct walk *walk, enum template_event event)
 
 static void check_timer(struct walk *walk, enum template_event event, unsigned actions)
 {
-    unsigned arms = actions & (TEMPLATE_DO_ARM_STEP | TEMPLATE_DO_ARM_RETRY);
+    unsigned arms = actions & (TEMPLATE_DO_ARM_STEP | TEMPLATE_DO_ARM_WATCH | TEMPLATE_DO_ARM_RETRY);
 
     if (event == TEMPLATE_ON_TIMEOUT)
         walk->timer = false;
@@ -176,6 +208,22 @@ static void check_process(struct walk *walk, enum template_state before, enum te
     assert_true(!walk->killed || !walk->open);
 }
 
+/* Nobody else ever sees it, and it never outlives its purpose. */
+static void check_proof(struct walk *walk, unsigned actions)
+{
+    if (actions & TEMPLATE_DO_END_PROOF) {
+        assert_true(walk->proof);
+        walk->proof = false;
+    }
+    if (actions & TEMPLATE_DO_PROVE) {
+        assert_true(walk->process && walk->open && !walk->proof);
+        walk->proof = true;
+    }
+    assert_int_equal(walk->proof, walk->state == TEMPLATE_PROVING || walk->state == TEMPLATE_WATCHING);
+    if (actions & TEMPLATE_DO_READY)
+        assert_int_equal(walk->state, TEMPLATE_READY);
+}
+
 static void check_step(struct walk *walk, enum template_event event)
 {
     enum template_state before = walk->state;
@@ -185,8 +233,9 @@ static void check_step(struct walk *walk, enum template_event event)
         return;
     check_timer(walk, event, actions);
     check_process(walk, before, event, actions);
+    check_proof(walk, actions);
     if (actions & TEMPLATE_DO_RELEASE) {
-        assert_false(walk->released || walk->process || walk->open || walk->timer);
+        assert_false(walk->released || walk->process || walk->open || walk->timer || walk->proof);
         walk->released = true;
     }
     assert_int_equal(walk->released, walk->state == TEMPLATE_DEAD);
@@ -207,22 +256,25 @@ static void walk_on(struct walk walk, int depth)
     }
 }
 
-/* Steps that change nothing are not followed, so that ten levels cover every order of the events that do. */
+/* Steps that change nothing are not followed, so that twelve levels cover every order of the events that do.
+ */
 static void test_invariants_on_every_walk(void **unused)
 {
     (void)unused;
     struct walk walk;
 
     memset(&walk, 0, sizeof walk);
-    walk_on(walk, 10);
+    walk_on(walk, 12);
     walk.state = TEMPLATE_OFF;
-    walk_on(walk, 10);
+    walk_on(walk, 12);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_from_nothing_to_clones),
+        cmocka_unit_test(test_a_first_clone_that_dies_ends_it),
+        cmocka_unit_test(test_a_first_clone_that_cannot_be_had_is_no_fault),
         cmocka_unit_test(test_a_failure_is_ended_reported_and_tried_again),
         cmocka_unit_test(test_unknown_event_changes_nothing),
         cmocka_unit_test(test_every_state_and_event_has_a_name),

@@ -73,6 +73,9 @@ static uint64_t bring_template(struct world *w, enum template_state state)
     if (state == TEMPLATE_CAPTURING)
         return id;
     captured(w, id, 0);
+    if (state == TEMPLATE_PROVING)
+        return id;
+    proven(w, id);
     expect_state(w, TEMPLATE_READY);
     return id;
 }
@@ -112,10 +115,13 @@ static void test_a_function_brings_a_template_and_its_environments_are_clones(vo
     uint64_t template_id, id;
 
     expect_silence(w); /* provided has none */
-    template_id = make_template(w, TEMPLATE_READY);
+    template_id = make_template(w, TEMPLATE_CAPTURING);
     assert_string_equal(start.code, "");
     assert_string_equal(start.handler, "");
     assert_int_equal(start.uid_index, 0);
+    captured(w, template_id, 0);
+    expect_state(w, TEMPLATE_PROVING);
+    proven(w, template_id);
     assert_null(template_of(w)->api);
     put_as(w, "nodejs20.x", -1, "other", false);
     expect_silence(w); /* one is enough */
@@ -216,6 +222,7 @@ static void test_starts_are_ordinary_until_the_template_is_ready(void **state)
     call(w, "GET", "invocation/next", ""); /* the template's */
     assert_int_equal(expect_message(w, WIRE_CAPTURE), template_id);
     captured(w, template_id, 0);
+    proven(w, template_id);
     started(w, id);
     serve(w, id);
 }
@@ -281,7 +288,8 @@ static void test_a_refused_capture_is_ended_and_tried_again(void **state)
 
 static void test_every_step_has_its_limit(void **state)
 {
-    static const enum template_state states[] = { TEMPLATE_STARTING, TEMPLATE_LOADING, TEMPLATE_CAPTURING };
+    static const enum template_state states[] = { TEMPLATE_STARTING, TEMPLATE_LOADING, TEMPLATE_CAPTURING,
+                                                  TEMPLATE_PROVING };
     struct world *w = *state;
 
     put_as(w, "nodejs20.x", -1, "node", false);
@@ -290,6 +298,11 @@ static void test_every_step_has_its_limit(void **state)
 
         expect_state(w, states[i]);
         let_time_pass(w);
+        if (states[i] == TEMPLATE_PROVING) {
+            uint64_t proof = expect_message(w, WIRE_START);
+
+            assert_int_equal(expect_message(w, WIRE_KILL), proof);
+        }
         assert_int_equal(expect_message(w, WIRE_KILL), id);
         expect_listed(w, "in time\"}");
         if (states[i] == TEMPLATE_STARTING)
@@ -367,6 +380,29 @@ static void test_three_deaths_in_a_row_retire_a_template(void **state)
                      "last by signal or status 11\"}");
     let_time_pass(w);
     assert_true(bring_template(w, TEMPLATE_READY) > template_id);
+}
+
+static void test_a_clone_that_reads_no_wake_up_is_replaced(void **state)
+{
+    struct world *w = *state;
+    uint64_t template_id = make_template(w, TEMPLATE_READY), id, other;
+
+    invoke(w);
+    id = expect_message(w, WIRE_START);
+    assert_int_equal(start.template_id, template_id);
+    started_parked(w, id);
+    assert_in_range(uv_timer_get_due_in(&w->sched->envs->timer), 9000, 10000);
+    (void)uv_timer_start(&w->sched->envs->timer, w->sched->envs->timer.timer_cb, 0, 0);
+    turn(w);
+    other = expect_message(w, WIRE_START);
+    assert_int_equal(start.template_id, 0);
+    assert_int_equal(expect_message(w, WIRE_KILL), id);
+    simple(w, WIRE_GONE, id);
+    assert_int_equal(template_of(w)->deaths, 1);
+    assert_int_equal(w->sched->starting, 1);
+    started(w, other);
+    serve(w, other);
+    expect_silence(w);
 }
 
 static void test_other_ends_of_a_clone_are_its_own(void **state)
@@ -454,6 +490,52 @@ static void test_an_unused_template_ends(void **state)
     templates_end_unused(w->sched);
     simple(w, WIRE_GONE, expect_message(w, WIRE_KILL));
     expect_state(w, TEMPLATE_NONE);
+}
+
+static void test_memory_takes_one_that_nobody_was_cloned_from_for_long(void **state)
+{
+    struct world *w = *state;
+    uint64_t id = make_template(w, TEMPLATE_READY), clone;
+
+    assert_false(templates_yield(w->sched));
+    template_of(w)->unused_since_us -= 60000000;
+    clone = make_clone(w, id);
+    serve(w, clone);
+    assert_false(templates_yield(w->sched)); /* it is used */
+    template_of(w)->unused_since_us -= 60000000;
+    assert_true(templates_yield(w->sched));
+    assert_int_equal(expect_message(w, WIRE_KILL), id);
+    simple(w, WIRE_GONE, id);
+    expect_silence(w); /* not before somebody could use it */
+    invoke(w);
+    call(w, "POST", "invocation/request/response", "1");
+    call(w, "GET", "invocation/next", "");
+    simple(w, WIRE_EXITED, clone);
+    assert_int_equal(expect_message(w, WIRE_KILL), clone);
+    invoke(w);
+    (void)expect_message(w, WIRE_START);
+    assert_int_equal(start.template_id, 0);
+    turn(w);
+    assert_true(bring_template(w, TEMPLATE_STARTING) > id);
+}
+
+static void test_without_memory_none_is_made(void **state)
+{
+    struct world *w = *state;
+    int fds[2];
+
+    give_memory(w, fds, 280, 300);
+    put_as(w, "nodejs20.x", -1, "node", false);
+    expect_silence(w);
+    expect_state(w, TEMPLATE_NONE);
+    write_memory(fds, 100, 0);
+    memory_sample(w->sched);
+    invoke(w);
+    (void)expect_message(w, WIRE_START);
+    assert_int_equal(start.template_id, 0);
+    turn(w);
+    (void)bring_template(w, TEMPLATE_STARTING);
+    close_memory(fds);
 }
 
 static void test_templates_may_be_switched_off(void **state)
@@ -572,11 +654,15 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_dead_template_is_made_anew_and_its_clones_go_on, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_three_deaths_in_a_row_retire_a_template, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_clone_that_reads_no_wake_up_is_replaced, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_other_ends_of_a_clone_are_its_own, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_new_launcher_makes_a_new_template, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_launcher_lost_on_the_way_counts_as_a_failure, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_an_unused_template_ends, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_memory_takes_one_that_nobody_was_cloned_from_for_long, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_without_memory_none_is_made, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_templates_may_be_switched_off, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_a_template_writes_is_kept_for_its_failure, set_up,
                                         tear_down),

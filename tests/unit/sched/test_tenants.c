@@ -309,6 +309,7 @@ static void test_a_template_refills_the_pools_of_tenants(void **state)
     call(w, "GET", "invocation/next", "");
     assert_int_equal(expect_message(w, WIRE_CAPTURE), template_id);
     captured(w, template_id, 0);
+    proven(w, template_id);
     expect_tenant(w, expect_message(w, WIRE_START), "blue");
     expect_tenant(w, id, "blue");
 }

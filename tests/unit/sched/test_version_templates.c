@@ -9,8 +9,10 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include "model/function.h"
 #include "world.h"
 
 static struct template *template_of(const struct world *w)
@@ -40,6 +42,7 @@ static uint64_t bring(struct world *w, const char *waits_in)
     call(w, "GET", waits_in, "");
     assert_int_equal(expect_message(w, WIRE_CAPTURE), id);
     captured(w, id, 0);
+    proven(w, id);
     expect_state(w, TEMPLATE_READY);
     return id;
 }
@@ -171,6 +174,7 @@ static void test_sockets_of_its_process_are_counted(void **state)
     call(w, "GET", "invocation/next", "");
     assert_int_equal(expect_message(w, WIRE_CAPTURE), id);
     captured_with(w, id, 0, "3 sockets");
+    proven(w, id);
     expect_listed(w, "\"state\":\"ready\"");
     expect_listed(w, "\"sockets\":3,\"reason\":\"\"");
     simple(w, WIRE_GONE, id);
@@ -273,6 +277,66 @@ static void test_memory_takes_the_one_that_was_used_longest_ago(void **state)
     assert_false(templates_yield(w->sched));
 }
 
+/* 10 MB are left, and the caller is not refused while its end is awaited. */
+static void test_who_finds_no_memory_waits_for_a_template_to_end(void **state)
+{
+    struct world *w = *state;
+    uint64_t id = snap_start(w, "invocation/next");
+    int fds[2];
+
+    w->snap_start = false;
+    put_function(w, "other", -1, "other", false);
+    give_memory(w, fds, 290, 300);
+    template_of(w)->unused_since_us -= 60000000;
+    invoke_function(w, "other");
+    assert_int_equal(expect_message(w, WIRE_KILL), id);
+    expect_silence(w);
+    invoke_function(w, "other");
+    assert_int_equal(w->answers, 0);
+    write_memory(fds, 100, 0);
+    (void)usleep(60000);
+    simple(w, WIRE_GONE, id);
+    (void)expect_message(w, WIRE_START);
+    (void)expect_message(w, WIRE_START);
+    assert_int_equal(w->answers, 0);
+    close_memory(fds);
+}
+
+static void test_what_ended_may_show_for_a_moment(void **state)
+{
+    struct world *w = *state;
+    uint64_t id = snap_start(w, "invocation/next");
+    int fds[2];
+
+    w->snap_start = false;
+    put_function(w, "other", -1, "other", false);
+    give_memory(w, fds, 290, 300);
+    template_of(w)->unused_since_us -= 60000000;
+    invoke_function(w, "other");
+    simple(w, WIRE_GONE, expect_message(w, WIRE_KILL));
+    (void)id;
+    expect_silence(w);
+    assert_int_equal(w->answers, 0);
+    w->sched->memory_settles_us = 0;
+    sched_try_again(w->sched);
+    turn(w);
+    expect_answer(w, 0, SCHED_THROTTLED, "ConcurrentInvocationLimitExceeded");
+    close_memory(fds);
+}
+
+static void test_a_new_pool_is_thought_to_be_like_other_clones(void **state)
+{
+    struct world *w = *state;
+
+    (void)snap_start(w, "invocation/next");
+    template_of(w)->clone_bytes = 2 << 20;
+    invoke(w);
+    assert_int_equal(w->sched->starting_bytes, 2 << 20);
+    template_of(w)->clone_bytes = 200 << 20;
+    invoke(w);
+    assert_int_equal(w->sched->starting_bytes, (2 + 32) << 20);
+}
+
 static void test_clones_that_cannot_be_made_retire_it(void **state)
 {
     struct world *w = *state;
@@ -342,12 +406,286 @@ static void test_clones_that_end_before_they_answer_retire_it(void **state)
     for (int i = 0; i < 3; i++) {
         invoke(w);
         ids[i] = cloned(w, template_id);
+        expect_text(w, "Lambda-Runtime-Aws-Request-Id: request"); /* so the function may have begun */
     }
     for (int i = 0; i < 3; i++)
         simple(w, WIRE_EXITED, ids[i]);
     assert_int_equal(w->answers, 3);
-    expect_listed(w, "3 of its clones in a row ended before they had done anything");
+    expect_answer(w, 2, SCHED_FUNCTION_ERROR, "exit status 3");
+    expect_listed(
+        w, "3 of its clones in a row ended before they had done anything, the last by signal or status 3");
     assert_int_equal(expect_message(w, WIRE_KILL), template_id);
+}
+
+/* The first clone, up to where it is there. */
+static uint64_t bring_proof(struct world *w, uint64_t *ret_template)
+{
+    uint64_t id;
+
+    w->snap_start = true;
+    put(w, -1, "snap", false);
+    *ret_template = expect_message(w, WIRE_START);
+    started(w, *ret_template);
+    call(w, "GET", "invocation/next", "");
+    assert_int_equal(expect_message(w, WIRE_CAPTURE), *ret_template);
+    captured(w, *ret_template, 0);
+    id = expect_message(w, WIRE_START);
+    assert_int_equal(start.template_id, *ret_template);
+    expect_state(w, TEMPLATE_PROVING);
+    assert_int_equal(w->tries, 0);
+    return id;
+}
+
+static void expect_ordinary_calls(struct world *w)
+{
+    assert_int_equal(w->tries, 1);
+    assert_string_equal(w->tried, ""); /* the version is as good as any */
+    invoke(w);
+    (void)expect_message(w, WIRE_START);
+    assert_int_equal(start.template_id, 0);
+    assert_int_equal(start.flags, 0);
+}
+
+static void test_a_first_clone_that_ends_is_seen_by_nobody(void **state)
+{
+    struct world *w = *state;
+    uint64_t template_id, id = bring_proof(w, &template_id);
+
+    started_parked(w, id);
+    simple(w, WIRE_EXITED, id);
+    expect_state(w, TEMPLATE_FAILING);
+    assert_int_equal(expect_message(w, WIRE_KILL), id);
+    assert_int_equal(expect_message(w, WIRE_KILL), template_id);
+    expect_listed(w, "\"reason\":\"its first clone ended by itself: exit status 3\"");
+    simple(w, WIRE_GONE, id);
+    simple(w, WIRE_GONE, template_id);
+    expect_ordinary_calls(w);
+}
+
+static void test_a_first_clone_that_cannot_be_made(void **state)
+{
+    struct world *w = *state;
+    struct wire_message message = { .type = WIRE_FAILED,
+                                    .number = WIRE_FAIL_TEMPLATE,
+                                    .text = "cloning: broken" };
+    uint64_t template_id;
+
+    message.env_id = bring_proof(w, &template_id);
+    send_message(w, &message, NULL, 0);
+    assert_int_equal(expect_message(w, WIRE_KILL), template_id); /* there is nothing else to end */
+    expect_ordinary_calls(w);
+}
+
+static void test_without_a_slot_for_a_first_clone_it_is_trusted(void **state)
+{
+    struct world *w = *state;
+    uint64_t template_id;
+
+    failed(w, bring_proof(w, &template_id), WIRE_FAIL_NO_SLOT);
+    expect_state(w, TEMPLATE_READY);
+    invoke(w);
+    (void)cloned(w, template_id);
+    answer(w);
+}
+
+static void test_its_end_ends_the_first_clone(void **state)
+{
+    struct world *w = *state;
+    uint64_t template_id, id = bring_proof(w, &template_id);
+
+    started_parked(w, id);
+    w->snap_start = false;
+    put(w, -1, "other", false);
+    assert_int_equal(expect_message(w, WIRE_KILL), id);
+    assert_int_equal(expect_message(w, WIRE_KILL), template_id);
+    simple(w, WIRE_EXITED, id); /* crossed */
+    simple(w, WIRE_GONE, template_id);
+    assert_null(template_of(w));
+}
+
+static struct env *env_of(const struct world *w, uint64_t id)
+{
+    struct env *env = NULL;
+
+    HASH_FIND(hh, w->sched->envs, &id, sizeof id, env);
+    assert_non_null(env);
+    return env;
+}
+
+static void fire_timer(struct world *w, uint64_t id)
+{
+    uv_timer_t *timer = &env_of(w, id)->timer;
+
+    (void)uv_timer_start(timer, timer->timer_cb, 0, 0);
+    turn(w);
+}
+
+/* The caller is served by an ordinary start and sees nothing. */
+static void expect_served_by_another(struct world *w, uint64_t id)
+{
+    unsigned before = w->answers;
+    uint64_t other = expect_message(w, WIRE_START);
+
+    assert_int_equal(start.template_id, 0);
+    assert_int_equal(start.flags, 0);
+    assert_int_equal(expect_message(w, WIRE_KILL), id);
+    simple(w, WIRE_GONE, id);
+    started(w, other);
+    call(w, "GET", "invocation/next", "");
+    assert_int_equal(expect_message(w, WIRE_CPU), other);
+    answer(w);
+    assert_int_equal(w->answers, before + 1);
+    simple(w, WIRE_EXITED, other);
+    assert_int_equal(expect_message(w, WIRE_KILL), other);
+    simple(w, WIRE_GONE, other);
+}
+
+static void test_what_a_clone_has_not_read_is_given_to_another(void **state)
+{
+    struct world *w = *state;
+    uint64_t template_id = snap_start(w, "invocation/next"), id;
+
+    invoke(w);
+    id = cloned(w, template_id);
+    simple(w, WIRE_EXITED, id);
+    assert_int_equal(w->answers, 0);
+    assert_int_equal(template_of(w)->deaths, 1);
+    expect_served_by_another(w, id);
+    expect_silence(w);
+    invoke(w); /* the next one is a clone again */
+    (void)cloned(w, template_id);
+    answer(w);
+    assert_int_equal(template_of(w)->deaths, 0);
+}
+
+static void test_so_is_who_waits_for_a_reserved_one(void **state)
+{
+    struct world *w = *state;
+    uint64_t template_id = snap_start(w, "invocation/next"), id, other;
+
+    invoke_in(w, "fn", "new");
+    id = cloned(w, template_id);
+    simple(w, WIRE_EXITED, id);
+    assert_int_equal(expect_message(w, WIRE_KILL), id);
+    expect_silence(w);
+    simple(w, WIRE_GONE, id);
+    other = expect_message(w, WIRE_START);
+    assert_int_equal(start.template_id, 0);
+    started(w, other);
+    call(w, "GET", "invocation/next", "");
+    assert_int_equal(expect_message(w, WIRE_CPU), other);
+    answer(w);
+    assert_int_equal(w->answers, 1);
+    assert_string_not_equal(w->environment, "");
+}
+
+static void test_one_byte_that_was_read_is_enough(void **state)
+{
+    struct world *w = *state;
+    uint64_t template_id = snap_start(w, "invocation/next");
+    char byte;
+
+    invoke(w);
+    uint64_t id = cloned(w, template_id);
+    assert_int_equal(recv(w->runtime, &byte, 1, MSG_DONTWAIT), 1);
+    simple(w, WIRE_EXITED, id);
+    expect_answer(w, 0, SCHED_FUNCTION_ERROR, "exit status 3");
+    expect_silence(w);
+}
+
+static void test_who_asks_again_elsewhere_has_begun(void **state)
+{
+    struct world *w = *state;
+    uint64_t template_id = snap_start(w, "invocation/next"), id;
+
+    invoke(w);
+    id = cloned(w, template_id);
+    call(w, "GET", "invocation/next", ""); /* the event is there twice, and may have been read once */
+    simple(w, WIRE_EXITED, id);
+    expect_answer(w, 0, SCHED_FUNCTION_ERROR, "exit status 3");
+}
+
+static void test_clones_that_stand_still_retire_it(void **state)
+{
+    struct world *w = *state;
+    uint64_t template_id = snap_start(w, "invocation/next"), id;
+    char byte;
+
+    for (int i = 0; i < 3; i++) {
+        invoke(w);
+        id = cloned(w, template_id);
+        fire_timer(w, id);
+        assert_true(recv(w->runtime, &byte, 1, MSG_DONTWAIT) <= 0); /* it comes too late now */
+        if (i == 2)
+            assert_int_equal(expect_message(w, WIRE_KILL), template_id);
+        expect_served_by_another(w, id);
+    }
+    expect_listed(w,
+                  "3 of its clones in a row ended before they had done anything; the last one stood still");
+}
+
+static void test_a_slow_function_is_looked_at_and_left_alone(void **state)
+{
+    struct world *w = *state;
+    uint64_t template_id = snap_start(w, "invocation/next"), id;
+
+    template_of(w)->version->timeout_s = 60;
+    invoke(w);
+    id = cloned(w, template_id);
+    assert_in_range(uv_timer_get_due_in(&env_of(w, id)->timer), 4000, 5000);
+    expect_text(w, "Lambda-Runtime-Aws-Request-Id: request");
+    fire_timer(w, id);
+    expect_silence(w);
+    assert_in_range(uv_timer_get_due_in(&env_of(w, id)->timer), 54000, 55001);
+    fire_timer(w, id);
+    expect_answer(w, 0, SCHED_FUNCTION_ERROR, "timed out");
+    assert_int_equal(template_of(w)->deaths, 1);
+}
+
+/* Two are made ahead. */
+static uint64_t make_spares(struct world *w, uint64_t template_id, uint64_t *ret_other)
+{
+    uint64_t first, id;
+
+    invoke(w);
+    first = cloned(w, template_id);
+    w->sched->pools->peak = 2;
+    answer(w);
+    assert_int_equal(expect_message(w, WIRE_KILL), first);
+    id = expect_message(w, WIRE_START);
+    *ret_other = expect_message(w, WIRE_START);
+    started_parked(w, id);
+    assert_int_equal(expect_message(w, WIRE_CPU), id);
+    started_parked(w, *ret_other);
+    assert_int_equal(expect_message(w, WIRE_CPU), *ret_other);
+    return id;
+}
+
+static void test_with_their_template_spares_end_that_would_die_of_it(void **state)
+{
+    struct world *w = *state;
+    uint64_t template_id = clean(w), other, id = make_spares(w, template_id, &other);
+
+    template_of(w)->deaths = 2;
+    simple(w, WIRE_EXITED, id);
+    assert_int_equal(expect_message(w, WIRE_KILL), id);
+    assert_int_equal(expect_message(w, WIRE_KILL), other);
+    assert_int_equal(expect_message(w, WIRE_KILL), template_id);
+    expect_silence(w);
+}
+
+static void test_who_was_given_a_spare_that_does_not_read(void **state)
+{
+    struct world *w = *state;
+    uint64_t template_id = clean(w), other;
+
+    (void)make_spares(w, template_id, &other);
+    invoke(w); /* the last one takes it */
+    simple(w, WIRE_EXITED, other);
+    (void)expect_message(w, WIRE_START); /* and not the other spare, which is no better */
+    assert_int_equal(start.template_id, 0);
+    assert_int_equal(expect_message(w, WIRE_KILL), other);
+    assert_int_equal(w->answers, 1);
 }
 
 static void test_clean_state_serves_once_and_makes_another(void **state)
@@ -446,8 +784,28 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_memory_takes_the_one_that_was_used_longest_ago, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(test_who_finds_no_memory_waits_for_a_template_to_end, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_what_ended_may_show_for_a_moment, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_new_pool_is_thought_to_be_like_other_clones, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(test_clones_that_cannot_be_made_retire_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_clones_that_end_before_they_answer_retire_it, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_first_clone_that_ends_is_seen_by_nobody, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_first_clone_that_cannot_be_made, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_without_a_slot_for_a_first_clone_it_is_trusted, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_its_end_ends_the_first_clone, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_a_clone_has_not_read_is_given_to_another, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_so_is_who_waits_for_a_reserved_one, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_one_byte_that_was_read_is_enough, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_who_asks_again_elsewhere_has_begun, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_clones_that_stand_still_retire_it, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_slow_function_is_looked_at_and_left_alone, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_with_their_template_spares_end_that_would_die_of_it, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_who_was_given_a_spare_that_does_not_read, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_clean_state_serves_once_and_makes_another, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_clean_state_never_reuses_for_who_waits, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_clean_state_does_not_spin_on_an_init_that_fails, set_up,

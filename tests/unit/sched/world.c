@@ -26,6 +26,8 @@
 #include "wire/wire.h"
 #include "world.h"
 
+#define RUNTIMES "{\"runtimes\":[{\"id\":\"nodejs20.x\",\"inside\":\"/var/lang/bin/node\"}]}"
+
 /* ---- the world ---- */
 
 void turn(struct world *w)
@@ -47,10 +49,7 @@ void send_message(struct world *w, const struct wire_message *message, const int
 
 void connect_launcher(struct world *w)
 {
-    struct wire_message ready = {
-        .type = WIRE_READY,
-        .text = "{\"runtimes\":[{\"id\":\"nodejs20.x\",\"inside\":\"/var/lang/bin/node\"}]}"
-    };
+    struct wire_message ready = { .type = WIRE_READY, .text = RUNTIMES };
     struct err err = { 0 };
     int pair[2];
 
@@ -339,8 +338,8 @@ void started_parked(struct world *w, uint64_t id)
     assert_int_equal(listen(listener, 4), 0); /* on any port: nobody comes */
     assert_int_equal(pipe2(log, O_CLOEXEC | O_NONBLOCK), 0);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-    send_message(w, &message, (int[]){ listener, log[0], file, file, file, file, pair[0] },
-                 WIRE_FD_CONNECTION + 1);
+    send_message(w, &message, (int[]){ listener, log[0], file, file, file, file, pair[0], pair[1] },
+                 WIRE_FD_END);
     (void)close(listener);
     (void)close(log[0]);
     (void)close(log[1]);
@@ -415,6 +414,59 @@ void captured_with(struct world *w, uint64_t id, uint64_t refused, const char *t
 void captured(struct world *w, uint64_t id, uint64_t refused)
 {
     captured_with(w, id, refused, refused ? "an open socket" : "");
+}
+
+/* The first clone of a template, which is only watched for a moment. */
+void proven(struct world *w, uint64_t template_id)
+{
+    struct template *template = template_find_id(w->sched, template_id);
+    uint64_t id = expect_message(w, WIRE_START);
+
+    assert_int_equal(template->state, TEMPLATE_PROVING);
+    assert_int_equal(start.template_id, template_id);
+    assert_int_equal(start.flags, 0);
+    started_parked(w, id);
+    for (int i = 0; i < TURNS && template->state == TEMPLATE_WATCHING; i++)
+        turn(w);
+    assert_int_equal(template->state, TEMPLATE_READY);
+    assert_int_equal(expect_message(w, WIRE_KILL), id);
+    simple(w, WIRE_GONE, id);
+}
+
+/* READY's descriptors: what all environments use. */
+void send_memory_files(struct world *w, int fds[2])
+{
+    struct wire_message ready = { .type = WIRE_READY, .text = RUNTIMES };
+
+    for (int i = 0; i < 2; i++)
+        fds[i] = openat(w->folder_fd, i == 0 ? "usage" : "stat", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    send_message(w, &ready, fds, 2);
+}
+
+void write_memory(const int fds[2], unsigned usage_mb, unsigned file_mb)
+{
+    assert_int_equal(ftruncate(fds[0], 0), 0);
+    assert_int_equal(ftruncate(fds[1], 0), 0);
+    (void)lseek(fds[0], 0, SEEK_SET);
+    (void)lseek(fds[1], 0, SEEK_SET);
+    assert_true(dprintf(fds[0], "%llu\n", (unsigned long long)usage_mb << 20) > 0);
+    assert_true(dprintf(fds[1], "cache 1\ntotal_inactive_file %llu\ntotal_active_file 0\n",
+                        (unsigned long long)file_mb << 20) > 0);
+}
+
+/* A launcher whose environments use nothing that shows, with so much room. */
+void give_memory(struct world *w, int fds[2], unsigned usage_mb, unsigned limit_mb)
+{
+    send_memory_files(w, fds);
+    write_memory(fds, usage_mb, 0);
+    w->sched->config.max_memory_bytes = (uint64_t)limit_mb << 20;
+    memory_sample(w->sched);
+}
+
+void close_memory(int fds[2])
+{
+    (void)close(fds[0]);
+    (void)close(fds[1]);
 }
 
 void expect_listed(struct world *w, const char *text)
