@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/vfs.h>
@@ -160,12 +161,19 @@ static void check_cgroups(struct doctor *doctor)
     struct statfs info = { 0 };
     bool v2 = statfs("/sys/fs/cgroup", &info) == 0 && info.f_type == CGROUP2_SUPER_MAGIC;
     bool v2_has = file_holds("/sys/fs/cgroup/cgroup.controllers", "memory") &&
-                  file_holds("/sys/fs/cgroup/cgroup.controllers", "cpu");
+                  file_holds("/sys/fs/cgroup/cgroup.controllers", "cpu") &&
+                  file_holds("/sys/fs/cgroup/cgroup.controllers", "pids");
     bool v1_has = access("/sys/fs/cgroup/memory", F_OK) == 0 && access("/sys/fs/cgroup/cpu", F_OK) == 0;
 
-    if (v2 && v2_has)
+    if (v2 && (info.f_flags & ST_RDONLY))
+        report(doctor, BAD, "cgroups", "version 2, mounted read-only",
+               "in a container: start it with --privileged --cgroupns=private");
+    else if (v2 && v2_has)
         report(doctor, GOOD, "cgroups", "version 2 with cpu and memory", NULL);
-    else if (!v2 && v1_has)
+    else if (v2)
+        report(doctor, BAD, "cgroups", "version 2 without one of cpu, memory and pids",
+               "hand these controllers down to this group, or start the kernel without cgroup_disable=");
+    else if (v1_has)
         report(doctor, GOOD, "cgroups", "version 1 with cpu and memory", NULL);
     else
         report(doctor, BAD, "cgroups", "the controllers cpu and memory are not there", fix);
