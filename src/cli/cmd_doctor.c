@@ -134,9 +134,9 @@ static void check_kernel(struct doctor *doctor)
     major = strtoul(name.release, &rest, 10);
     minor = rest && *rest == '.' ? strtoul(rest + 1, NULL, 10) : 0;
     (void)snprintf(text, sizeof text, "Linux %.64s, %.32s", name.release, name.machine);
-    /* openat2() is of 5.6, the clone into a cgroup of 5.7; close_range() of 5.9. */
-    if (major < 5 || (major == 5 && minor < 9))
-        report(doctor, BAD, "kernel", text, "Irori needs Linux 5.9 or newer: update the kernel");
+    /* openat2() is of 5.6, the clone into a cgroup of 5.7, close_range() of 5.9, mount_setattr() of 5.12. */
+    if (major < 5 || (major == 5 && minor < 12))
+        report(doctor, BAD, "kernel", text, "Irori needs Linux 5.12 or newer: update the kernel");
     else if (strcmp(name.machine, "x86_64") != 0)
         report(doctor, BAD, "kernel", text, "Irori runs on x86_64");
     else
