@@ -148,7 +148,8 @@ static void test_v2_takes_back_what_was_off(void **state)
     folder("irori-abcdefgh");
     fill_v2("irori-abcdefgh");
     assert_int_equal(cgroups_open(&mounts, "abcdefgh", &groups, NULL), 0);
-    expect("cgroup.subtree_control", "+cpu +pidsory\n"); /* a file, not the kernel's: the start is overwritten */
+    expect("cgroup.subtree_control",
+           "+cpu +pidsory\n"); /* a file, not the kernel's: the start is overwritten */
     assert_true(getxattr(top, "trusted.irori-enabled", marked, sizeof marked - 1) > 0);
     assert_string_equal(marked, "cpu pids");
     put("cgroup.subtree_control", "");
