@@ -7,7 +7,7 @@ S ?= 60
 LONG ?= 0
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: all help packages up down test unit e2e asan fuzz bench lint install clean
+.PHONY: all help packages up down test unit e2e asan fuzz bench vm-test lint install clean
 
 all: packages $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
@@ -21,6 +21,7 @@ help:
 	@echo 'make asan     the same with address and undefined behaviour sanitizers'
 	@echo 'make fuzz     run every fuzz target for S=60 seconds (T=name for one)'
 	@echo 'make bench    measure; table on the terminal, JSON in build/bench/'
+	@echo 'make vm-test  sandbox tests on the kernel of Debian with cgroup v2, in a virtual machine'
 	@echo 'make lint     formatting, static analysis, spelling'
 	@echo 'make install  install under /usr/local (DESTDIR and PREFIX are honoured)'
 
@@ -50,6 +51,10 @@ fuzz:
 
 bench: all
 	@BUILD=$(BUILD) tools/bench.sh
+
+vm-test: all
+	@tools/venv.sh $(VENV)
+	@BUILD=$(BUILD) tools/vm-test.sh
 
 lint:
 	@tools/lint.sh

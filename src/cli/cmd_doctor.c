@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/vfs.h>
@@ -133,9 +134,9 @@ static void check_kernel(struct doctor *doctor)
     major = strtoul(name.release, &rest, 10);
     minor = rest && *rest == '.' ? strtoul(rest + 1, NULL, 10) : 0;
     (void)snprintf(text, sizeof text, "Linux %.64s, %.32s", name.release, name.machine);
-    /* openat2() is of 5.6, the clone into a cgroup of 5.7; close_range() of 5.9. */
-    if (major < 5 || (major == 5 && minor < 9))
-        report(doctor, BAD, "kernel", text, "Irori needs Linux 5.9 or newer: update the kernel");
+    /* openat2() is of 5.6, the clone into a cgroup of 5.7, close_range() of 5.9, mount_setattr() of 5.12. */
+    if (major < 5 || (major == 5 && minor < 12))
+        report(doctor, BAD, "kernel", text, "Irori needs Linux 5.12 or newer: update the kernel");
     else if (strcmp(name.machine, "x86_64") != 0)
         report(doctor, BAD, "kernel", text, "Irori runs on x86_64");
     else
@@ -160,12 +161,19 @@ static void check_cgroups(struct doctor *doctor)
     struct statfs info = { 0 };
     bool v2 = statfs("/sys/fs/cgroup", &info) == 0 && info.f_type == CGROUP2_SUPER_MAGIC;
     bool v2_has = file_holds("/sys/fs/cgroup/cgroup.controllers", "memory") &&
-                  file_holds("/sys/fs/cgroup/cgroup.controllers", "cpu");
+                  file_holds("/sys/fs/cgroup/cgroup.controllers", "cpu") &&
+                  file_holds("/sys/fs/cgroup/cgroup.controllers", "pids");
     bool v1_has = access("/sys/fs/cgroup/memory", F_OK) == 0 && access("/sys/fs/cgroup/cpu", F_OK) == 0;
 
-    if (v2 && v2_has)
+    if (v2 && (info.f_flags & ST_RDONLY))
+        report(doctor, BAD, "cgroups", "version 2, mounted read-only",
+               "in a container: start it with --privileged --cgroupns=private");
+    else if (v2 && v2_has)
         report(doctor, GOOD, "cgroups", "version 2 with cpu and memory", NULL);
-    else if (!v2 && v1_has)
+    else if (v2)
+        report(doctor, BAD, "cgroups", "version 2 without one of cpu, memory and pids",
+               "hand these controllers down to this group, or start the kernel without cgroup_disable=");
+    else if (v1_has)
         report(doctor, GOOD, "cgroups", "version 1 with cpu and memory", NULL);
     else
         report(doctor, BAD, "cgroups", "the controllers cpu and memory are not there", fix);

@@ -201,8 +201,8 @@ int cgroups_open(const struct cgroup_mounts *mounts, const char *instance, struc
         groups->dirs[i] =
             groups->parents[i] < 0 ? groups->parents[i] : make_dir(groups->parents[i], groups->name);
         if (groups->dirs[i] < 0) {
-            r = err_set(err, ERR_SYSTEM, -groups->dirs[i], "control group %s/%s", mounts->dirs[i],
-                        groups->name);
+            r = err_set(err, ERR_SYSTEM, -groups->dirs[i], "control group %s/%s%s", mounts->dirs[i],
+                        groups->name, groups->dirs[i] == -EROFS ? " (a container needs --privileged)" : "");
             cgroups_free(groups);
             return r;
         }
@@ -231,6 +231,7 @@ struct cgroups *cgroups_close(struct cgroups *groups)
         if (groups->dirs[i] >= 0)
             (void)unlinkat(groups->parents[i], groups->name, AT_REMOVEDIR);
     }
+    groups->ops->withdraw(groups->parents);
     return cgroups_free(groups);
 }
 

@@ -17,6 +17,8 @@ struct cgroup_ops {
     const char *join_file; /* in each of dirs; NULL = processes are made inside, by cgroup_open_clone() */
     /* The instance's own group; parents are the mount points. */
     int (*prepare)(const int *parents, const struct cgroup_place *place, struct err *err);
+    /* Takes back what prepare() changed in parents; the instance's own group is gone. */
+    void (*withdraw)(const int *parents);
     int (*limit_processes)(const struct cgroup_place *place, unsigned count, struct err *err);
     int (*limit_memory)(const struct cgroup_place *place, uint64_t bytes, struct err *err);
     int (*limit_cpu)(const struct cgroup_place *place, unsigned millis, struct err *err);

@@ -15,6 +15,11 @@ static int prepare_v1(const int *parents, const struct cgroup_place *place, stru
     return 0;
 }
 
+static void withdraw_v1(const int *parents)
+{
+    (void)parents;
+}
+
 static int limit_processes_v1(const struct cgroup_place *place, unsigned count, struct err *err)
 {
     int r = cgroup_write_number(place, DIR_PIDS, "pids.max", count);
@@ -81,6 +86,7 @@ const struct cgroup_ops cgroup_v1_ops = {
      * process waits until all processors have passed a grace period (20 ms on two). */
     .join_file = "tasks",
     .prepare = prepare_v1,
+    .withdraw = withdraw_v1,
     .limit_processes = limit_processes_v1,
     .limit_memory = limit_memory_v1,
     .limit_cpu = limit_cpu_v1,

@@ -330,7 +330,8 @@ int skeleton_open(int place, const struct skeleton_config *config, struct skelet
     (void)umask(mask);
     if (r < 0) {
         (void)skeleton_close(skeleton);
-        return err_set(err, ERR_SYSTEM, -r, "building the root of the sandboxes");
+        return err_set(err, ERR_SYSTEM, -r, "building the root of the sandboxes%s",
+                       r == -ENOSYS ? " (Linux 5.12 or newer is needed)" : "");
     }
     *ret_skeleton = skeleton;
     return 0;

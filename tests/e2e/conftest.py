@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from harness.paths import IRORI, LONG  # noqa: E402
+from harness.paths import IRORI, LONG, SLOW  # noqa: E402
 from harness.server import Server  # noqa: E402
 
 
@@ -21,7 +21,7 @@ def pytest_collection_modifyitems(items):
     skip = pytest.mark.skip(reason="long: set IRORI_LONG=1")
     for item in items:
         if item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(120))
+            item.add_marker(pytest.mark.timeout(120 * SLOW))
         if "long" in item.keywords and not LONG:
             item.add_marker(skip)
 

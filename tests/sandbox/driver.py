@@ -34,6 +34,10 @@ def build_dir():
     return pathlib.Path(os.environ.get("IRORI_BUILD", ROOT / "build"))
 
 
+# As for tests/e2e: how much slower than usual the machine is.
+SLOW = float(os.environ.get("IRORI_SLOW") or os.environ.get("TIMEOUT_MULTIPLIER") or "1")
+
+
 def readable(fd, timeout):
     """select() that does not mind many descriptors."""
     poll = select.poll()
@@ -94,7 +98,7 @@ class Environment:
 
     def hello(self, timeout=10):
         """Accepts the bootstrap's connection and waits for its first bytes."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout * SLOW
         while True:
             try:
                 self.connection, _ = self.listener.accept()
@@ -102,7 +106,7 @@ class Environment:
             except BlockingIOError:
                 if not readable(self.listener, deadline - time.monotonic()):
                     raise TimeoutError(f"no connection; log: {self.read_log()!r}") from None
-        self.connection.settimeout(timeout)
+        self.connection.settimeout(timeout * SLOW)
         assert self.connection.recv(6) == b"hello\n"
         return self
 
@@ -110,7 +114,7 @@ class Environment:
         self.connection.sendall(command.encode() + b"\n")
 
     def ask(self, command, timeout=60):
-        self.connection.settimeout(timeout)
+        self.connection.settimeout(timeout * SLOW)
         self.send(command)
         answer = b""
         while not answer.endswith(b"\n\x04"):
@@ -181,7 +185,7 @@ class Launcher:
 
     def receive(self, env_id, timeout=10):
         """The next message about that environment."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout * SLOW
         while True:
             for at, message in enumerate(self.inbox):
                 if message.env_id == env_id:
@@ -248,7 +252,7 @@ class Launcher:
         self.socket.close()
         os.close(self.life)
         self.life = -1
-        return self.process.wait(timeout)
+        return self.process.wait(timeout * SLOW)
 
     def kill9(self):
         self.process.kill()

@@ -28,7 +28,7 @@ class Client:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def fill(self, timeout):
-        if not driver.readable(self.connection.fileno(), timeout):
+        if not driver.readable(self.connection.fileno(), timeout * driver.SLOW):
             raise TimeoutError(f"nothing but {self.buffer!r}")
         piece = self.connection.recv(65536)
         if not piece:
@@ -73,7 +73,7 @@ class Client:
 
 def park(environment, others=None, timeout=20):
     """Serves a started environment until it waits in `next` or `restore/next`. Returns the Function that does."""
-    deadline, clients = time.monotonic() + timeout, {}
+    deadline, clients = time.monotonic() + timeout * driver.SLOW, {}
     while True:
         left = deadline - time.monotonic()
         ready = select.select([environment.listener, *clients], [], [], max(0, left))[0] if left > 0 else []

@@ -17,7 +17,7 @@ sys.path.insert(0, str(driver.ROOT / "tests/e2e"))
 from harness import build  # noqa: E402
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0 or os.uname().machine != "x86_64", reason="needs root and an x86-64 processor"),
-              pytest.mark.timeout(120)]
+              pytest.mark.timeout(120 * driver.SLOW)]
 FUNCTIONS = driver.ROOT / "tests/functions"
 PROGRAMS = pathlib.Path(__file__).parent / "programs"
 PROVIDED = {"runtime": "provided.al2023", "argv": ["/var/task/bootstrap"]}

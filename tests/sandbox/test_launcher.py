@@ -109,9 +109,15 @@ def test_pid_1_cannot_be_looked_into_or_killed(env):
 
 
 @pytest.mark.parametrize("path", ["/x", "/usr/x", "/etc/passwd", "/var/task/bootstrap", "/var/runtime/x", "/opt/x", "/dev/x",
-                                  "/proc/sys/kernel/hostname", "/proc/sysrq-trigger", "/usr/local/x", "/var/task/new"])
+                                  "/proc/sys/kernel/hostname", "/usr/local/x", "/var/task/new"])
 def test_nothing_but_tmp_can_be_written(env, path):
     assert int(env.ask(f"w {path} 10").split()[1]) in (errno.EROFS, errno.EACCES, errno.ENOENT, errno.EPERM, errno.ENOTSUP)
+
+
+@pytest.mark.parametrize("path", ["/proc/sysrq-trigger", "/proc/kcore", "/proc/keys", "/proc/kallsyms"])
+def test_what_speaks_of_the_machine_is_the_null_device(env, path):
+    """Where the kernel has it."""
+    assert env.ask(f"e stat -c %t:%T {path} 2>/dev/null").strip() in ("", "1:3")
 
 
 def test_the_root_shows_nothing_of_the_host(env):

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -127,6 +128,70 @@ static void test_v2_writes_its_files(void **state)
     (void)cgroups_close(groups);
 }
 
+/* Root alone may mark a folder. */
+static bool can_mark(void)
+{
+    return setxattr(top, "trusted.irori-test", "", 0, 0) == 0;
+}
+
+static void test_v2_takes_back_what_was_off(void **state)
+{
+    (void)state;
+    struct cgroup_mounts mounts = { .version = 2 };
+    struct cgroups *groups = NULL;
+    char marked[64] = "";
+
+    if (!can_mark())
+        skip();
+    (void)snprintf(mounts.dirs[0], sizeof mounts.dirs[0], "%s", top);
+    put("cgroup.subtree_control", "cpuset memory\n");
+    folder("irori-abcdefgh");
+    fill_v2("irori-abcdefgh");
+    assert_int_equal(cgroups_open(&mounts, "abcdefgh", &groups, NULL), 0);
+    expect("cgroup.subtree_control",
+           "+cpu +pidsory\n"); /* a file, not the kernel's: the start is overwritten */
+    assert_true(getxattr(top, "trusted.irori-enabled", marked, sizeof marked - 1) > 0);
+    assert_string_equal(marked, "cpu pids");
+    put("cgroup.subtree_control", "");
+    (void)cgroups_close(groups);
+    expect("cgroup.subtree_control", "-pids");
+    assert_true(getxattr(top, "trusted.irori-enabled", marked, sizeof marked) < 0);
+}
+
+static void test_v2_leaves_what_was_on(void **state)
+{
+    (void)state;
+    struct cgroup_mounts mounts = { .version = 2 };
+    struct cgroups *groups = NULL;
+
+    (void)snprintf(mounts.dirs[0], sizeof mounts.dirs[0], "%s", top);
+    put("cgroup.subtree_control", "cpu memory pids\n");
+    folder("irori-abcdefgh");
+    fill_v2("irori-abcdefgh");
+    assert_int_equal(cgroups_open(&mounts, "abcdefgh", &groups, NULL), 0);
+    (void)cgroups_close(groups);
+    expect("cgroup.subtree_control", "cpu memory pids\n");
+}
+
+/* The one that turned it on was killed together with its watchman. */
+static void test_v2_takes_back_what_another_life_turned_on(void **state)
+{
+    (void)state;
+    struct cgroup_mounts mounts = { .version = 2 };
+    struct cgroups *groups = NULL;
+
+    if (!can_mark())
+        skip();
+    (void)snprintf(mounts.dirs[0], sizeof mounts.dirs[0], "%s", top);
+    assert_int_equal(setxattr(top, "trusted.irori-enabled", "cpu", 3, 0), 0);
+    put("cgroup.subtree_control", "cpu memory pids\n");
+    folder("irori-abcdefgh");
+    fill_v2("irori-abcdefgh");
+    assert_int_equal(cgroups_open(&mounts, "abcdefgh", &groups, NULL), 0);
+    (void)cgroups_close(groups);
+    expect("cgroup.subtree_control", "-cpumemory pids\n");
+}
+
 static void test_v2_quota_has_bounds(void **state)
 {
     (void)state;
@@ -206,6 +271,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_v2_writes_its_files, make_top, remove_top),
+        cmocka_unit_test_setup_teardown(test_v2_takes_back_what_was_off, make_top, remove_top),
+        cmocka_unit_test_setup_teardown(test_v2_leaves_what_was_on, make_top, remove_top),
+        cmocka_unit_test_setup_teardown(test_v2_takes_back_what_another_life_turned_on, make_top, remove_top),
         cmocka_unit_test_setup_teardown(test_v2_quota_has_bounds, make_top, remove_top),
         cmocka_unit_test_setup_teardown(test_v1_writes_its_files, make_top, remove_top),
         cmocka_unit_test_setup_teardown(test_mounts_are_found, make_top, remove_top),
