@@ -22,6 +22,7 @@
 
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "template/copies.h"
 #include "template/descriptors.h"
 #include "template/ipc.h"
 #include "template/proc.h"
@@ -41,7 +42,6 @@ enum {
     FOLDER_BYTES = 4096,
     AREA_NAME_BYTES = 80,
     ITIMERS = 3,
-    MAX_FILES = 256,                      /* pieces of files that are mapped */
     FILES_LEAST = TEMPLATE_FD_FLOOR + 32, /* that the restorer has at one time */
     FILES_MOST = 4096,
     /* Copying the page tables takes 30 us for each MiB: here 30 ms, in which a clone of a smaller one has
@@ -61,8 +61,7 @@ struct capture {
     struct template_data *data; /* owned */
     uint64_t code_at, data_at;  /* in the process; 0 = not mapped yet */
     unsigned uid;               /* as we see it */
-    uint64_t files[MAX_FILES];  /* where one is mapped to be read or run */
-    size_t file_count;
+    struct copies copies;
     uint32_t dead_sockets;
     int listener;
     bool lifted; /* its limits */
@@ -214,9 +213,7 @@ static bool take_area(const struct proc_area *area, void *ctx)
         return refuse_area(areas, area, "it shares the memory of a file in /tmp");
     if (area->device)
         return refuse_area(areas, area, "it has mapped a device");
-    if (!area->shared && !area->writable && area->name_len > 0 && area->name[0] == '/' &&
-        areas->capture->file_count < MAX_FILES)
-        areas->capture->files[areas->capture->file_count++] = area->start;
+    copies_note(&areas->capture->copies, area);
     if (!area->dontfork)
         return true;
     if (last && last->start + last->len == area->start) {
@@ -402,15 +399,6 @@ static int write_restorer(struct capture *capture, struct err *err)
     return result < 0 ? err_set(err, ERR_SYSTEM, (int)-result, "making the restorer executable") : 0;
 }
 
-/* fork() leaves out the page tables of a file that nobody has written to: each clone would take a fault for
- * every few pages of program it runs, and those are half of all its faults. With one page that is the
- * process's own, the same as before, the tables are copied as they are. */
-static void have_tables_copied(const struct capture *capture)
-{
-    for (size_t i = 0; i < capture->file_count; i++)
-        tracee_touch(&capture->tracee, capture->files[i]);
-}
-
 static int take_away(struct capture *capture)
 {
     int64_t result;
@@ -576,7 +564,7 @@ static int run(struct capture *capture, int *ret_control, struct err *err)
         r = write_restorer(capture, err);
     if (r < 0)
         return r;
-    have_tables_copied(capture);
+    copies_cheapen(&capture->copies, capture->tracee.pid);
     capture->jumped = true;
     r = tracee_jump(&capture->tracee, capture->code_at, capture->data_at,
                     capture->data_at + offsetof(struct template_data, main_stack) + TEMPLATE_STACK, err);

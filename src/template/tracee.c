@@ -69,17 +69,6 @@ int tracee_write(const struct tracee *tracee, uint64_t at, const void *data, siz
     return process_vm_writev(tracee->pid, &ours, 1, &theirs, 1, 0) == (ssize_t)len ? 0 : -EFAULT;
 }
 
-void tracee_touch(const struct tracee *tracee, uint64_t at)
-{
-    pid_t tid = tracee->threads[0].tid;
-    long word;
-
-    errno = 0;
-    word = ptrace(PTRACE_PEEKDATA, tid, at, 0L);
-    if (errno == 0)
-        (void)ptrace(PTRACE_POKEDATA, tid, at, word);
-}
-
 /* ------------------------------------------------------------------ stopping */
 
 enum wait_result { WAIT_STOPPED, WAIT_ENDED, WAIT_FAILED };

@@ -43,8 +43,6 @@ int tracee_call(const struct tracee *tracee, size_t thread, long number, const u
                 int64_t *ret_result, struct err *err);
 int tracee_read(const struct tracee *tracee, uint64_t at, void *data, size_t len);
 int tracee_write(const struct tracee *tracee, uint64_t at, const void *data, size_t len);
-/** Writes a word as it is, also where the process itself may not write. */
-void tracee_touch(const struct tracee *tracee, uint64_t at);
 /** What restores the thread as it is: fills the thread and its frame, which will stand at frame_at. scratch:
  * writable memory of the process, 64 bytes. */
 int tracee_save(const struct tracee *tracee, size_t thread, uint64_t scratch, uint64_t frame_at,
