@@ -334,6 +334,7 @@ async function serve(kind, initialise) {
     const loop = new Loop(process.env.AWS_LAMBDA_RUNTIME_API);
     void process.stdout; // made by being asked for; a clone has a pipe there too
     for (const name of COMMON_MODULES) require(name); // import() of http would set up what fetch() needs, visibly
+    if (kind === 'runtime') require('./code_cache.cjs');
     await rehearse(kind, initialise);
     const open_random_numbers = identity.guard(kind);
     await settle();
