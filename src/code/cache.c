@@ -26,7 +26,7 @@
 enum {
     NAME_BYTES = 128,
     DIGEST_CHARS = 64,
-    TRIES_MAX = 3, /* of making one, in a row without any being used */
+    TRIES_MAX = 4, /* of making one, in a row without any being used */
     TOUCH_AFTER_S = 3600,
 };
 #define FOLDER    "code-cache"

@@ -361,7 +361,7 @@ function make(loop, root) {
             await new Promise((resolve) => delay(resolve, PAUSE_MS)); // the answer leaves first
             const parts = await maker.build(pause);
             await pause();
-            loop.send_code_cache(Buffer.concat(parts));
+            loop.send_code_cache(parts);
         } catch {
             // The next environment will try it again.
         }

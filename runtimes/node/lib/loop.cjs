@@ -77,12 +77,14 @@ class Loop {
         return this.#state === 'waiting';
     }
 
-    /** Hands over what lib/code_cache.cjs has made, on a connection of its own: this one is busy waiting. */
-    send_code_cache(body) {
+    /** Hands over what lib/code_cache.cjs has made (Buffers), on a connection of its own: this one is busy waiting. */
+    send_code_cache(parts) {
+        const length = parts.reduce((sum, part) => sum + part.length, 0);
         const end = () => transport.close();
         const transport = this.#connect(this.#host, this.#port, end, () => {});
-        const head = `PUT /irori/code-cache HTTP/1.1\r\nHost: ${this.#authority}\r\nContent-Length: ${body.length}\r\n\r\n`;
-        transport.write(Buffer.concat([Buffer.from(head), body]));
+        const head = `PUT /irori/code-cache HTTP/1.1\r\nHost: ${this.#authority}\r\nContent-Length: ${length}\r\n\r\n`;
+        transport.write(head);
+        for (const part of parts) transport.write(part);
     }
 
     /** Asks for the first invocation with no handler loaded. What comes is the wake-up message of a clone: on_answer(response) is
