@@ -95,6 +95,7 @@ static void remove_file(struct code_cache *cache, struct entry *entry)
 static void forget(struct code_cache *cache, struct entry *entry)
 {
     remove_file(cache, entry);
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): the table is there, because entry is in it */
     HASH_DELETE(hh, cache->entries, entry);
     free(entry);
 }

@@ -252,9 +252,11 @@ class Maker {
     #root;
     #modules = new Map(); // path: {content, script}
     #resolved = new Map(); // folder: {depth, names: Map}
+    #min_bytes;
 
-    constructor(root) {
+    constructor(root, min_bytes) {
         this.#root = `${root}/`;
+        this.#min_bytes = min_bytes;
     }
 
     /** A script whose code can be kept; undefined: Node compiles the module. */
@@ -323,7 +325,7 @@ class Maker {
             rows.push(packed.row);
             parts.push(packed.part);
         }
-        if (source_bytes < MIN_SOURCE_BYTES) return [];
+        if (source_bytes < this.#min_bytes) return [];
         const index = this.#index(rows);
         const head = Buffer.alloc(HEAD_BYTES + padded(index.length));
         head.write(MAGIC, 'latin1');
@@ -339,8 +341,8 @@ class Maker {
     }
 }
 
-function make(loop, root) {
-    const maker = new Maker(root);
+function make(loop, root, min_bytes = MIN_SOURCE_BYTES) {
+    const maker = new Maker(root, min_bytes);
     const remove = install({
         compile: make_compile((content, filename, format) => maker.script(content, filename, format)),
         load: native.load,
@@ -377,4 +379,30 @@ function begin(wanted, root, loop) {
     return wanted === 'make' ? make(loop, root) : use(wanted, root);
 }
 
-module.exports = { begin };
+/** For a template: makes a cache of some modules in an empty folder and uses it, so that clones find all this compiled. */
+async function rehearse(folder) {
+    if (!CAN) return;
+    const index = path.join(folder, 'index.js');
+    const file = path.join(folder, 'modules');
+    const load = Module.createRequire(index);
+    const forget = () => ['index.js', 'a.js', 'b.js'].forEach((name) => delete Module._cache[path.join(folder, name)]);
+    fs.mkdirSync(folder);
+    fs.writeFileSync(path.join(folder, 'package.json'), '{}');
+    fs.writeFileSync(index, "const a = require('./a'); exports.b = require('./b'); exports.path = require('path').join(a.name, 'x');");
+    fs.writeFileSync(path.join(folder, 'a.js'), "exports.name = 'ü';");
+    fs.writeFileSync(path.join(folder, 'b.js'), "exports.name = '\u4e2d'; exports.get = () => import('fs');");
+    const loop = { is_waiting: true, send_code_cache: (parts) => fs.writeFileSync(file, Buffer.concat(parts)) };
+    const made = make(loop, folder, 0);
+    load(index);
+    await made.after_reply();
+    for (let round = 0; round < 3; round++) {
+        forget();
+        const used = use(file, folder);
+        load(index);
+        void used.note;
+        used.after_reply();
+    }
+    forget();
+}
+
+module.exports = { begin, rehearse };

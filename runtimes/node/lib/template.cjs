@@ -294,6 +294,7 @@ async function rehearse(kind, initialise) {
         nowhere.destroy();
         clear_up();
     }
+    if (kind === 'runtime') await require('./code_cache.cjs').rehearse(path.join(folder, 'cache'));
     forget_modules(folder);
     fs.rmSync(folder, { recursive: true });
 }
@@ -334,7 +335,6 @@ async function serve(kind, initialise) {
     const loop = new Loop(process.env.AWS_LAMBDA_RUNTIME_API);
     void process.stdout; // made by being asked for; a clone has a pipe there too
     for (const name of COMMON_MODULES) require(name); // import() of http would set up what fetch() needs, visibly
-    if (kind === 'runtime') require('./code_cache.cjs');
     await rehearse(kind, initialise);
     const open_random_numbers = identity.guard(kind);
     await settle();
