@@ -121,6 +121,12 @@ const client = new DynamoDBClient({});
 export const handler = async () => ({ statusCode: 200, body: client.config ? 'hello world' : 'no client' });
 """
 
+SDK_BY_REQUIRE = """
+const { DynamoDBClient } = require('@aws-sdk/client-dynamodb');
+const client = new DynamoDBClient({});
+exports.handler = async () => ({ statusCode: 200, body: client.config ? 'hello world' : 'no client' });
+"""
+
 
 def go_function(args):
     folder = ROOT / "tests/functions/go"
@@ -206,10 +212,13 @@ def bench_code_cache(args):
     idle = ("--idle-timeout-ms", "1000", "--freeze-after-ms", "50")
     ordinary, no_cache = ("--templates=false",), ("--code-cache-max-mb", "0")
     kinds = {"template and cache": (), "template": no_cache, "cache": ordinary, "neither": (*ordinary, *no_cache)}
-    for name, source, package in (("express", EXPRESS, "express"), ("an AWS SDK client", SDK, "@aws-sdk/client-dynamodb")):
+    packages = (("express", EXPRESS, "express", "index.mjs"), ("an AWS SDK client", SDK, "@aws-sdk/client-dynamodb", "index.mjs"),
+                ("an AWS SDK client by require()", SDK_BY_REQUIRE, "@aws-sdk/client-dynamodb", "index.js"))
+    for name, source, package, file in packages:
         what = f"Node with {name}, runtime template and code cache: cold p50 ÷ without template"
         try:
             files = npm_function(args, source, package)
+            files[file] = files.pop("index.mjs")
             with contextlib.ExitStack() as stack:
                 servers = {key: stack.enter_context(Server(args.build, "0,1", *idle, *flags)) for key, flags in kinds.items()}
                 hosts = {key: packages_host(server, "nodejs20.x", files, "cache" in key) for key, server in servers.items()}

@@ -25,7 +25,9 @@ const zlib = require('zlib');
 
 const MAGIC = 'IRORICC1';
 const HEAD_BYTES = 16;
-const WINDOW_BYTES = 256 * 1024; // read at once: what is needed next lies behind, because files are in the order of their loading
+// Read at once: what is needed next lies behind, because files are in the order of their loading. One piece of memory for all: touching
+// new one is what costs a clone most.
+const WINDOW_BYTES = 128 * 1024;
 const MAX_BYTES = 16 * 1024 * 1024; // the Runtime API takes no more
 const MIN_SOURCE_BYTES = 32 * 1024; // below that nothing is gained
 const PAUSE_MS = 20; // while an answer leaves, or an invocation runs
@@ -113,8 +115,10 @@ function install({ compile, load, resolve }) {
 /** What the file holds, read piece by piece. Throws when it is none for this process. */
 class Store {
     #file;
-    #window = Buffer.alloc(0);
+    #memory = null;
+    #window = Buffer.alloc(0); // what of it was read
     #window_at = 0;
+    #reads = 0;
     #entries = new Map(); // by path
     #resolved = new Map(); // by folder: {depth, names: Map}
     used = 0;
@@ -133,7 +137,7 @@ class Store {
         let at = HEAD_BYTES + padded(length);
         const files = index.files.map(([name, latin1, source_bytes, data_bytes, sum]) => {
             const filename = `${root}/${name}`;
-            this.#entries.set(filename, { latin1, at, source_bytes, data_bytes, sum, content: null, data: null });
+            this.#entries.set(filename, { latin1, at, source_bytes, data_bytes, sum, content: null, data: null, read: 0 });
             at += padded(source_bytes) + padded(data_bytes);
             return filename;
         });
@@ -150,9 +154,10 @@ class Store {
             // Kept open it would be one descriptor more than the function expects.
             const fd = fs.openSync(this.#file, 'r');
             try {
-                const window = Buffer.allocUnsafeSlow(Math.max(length, WINDOW_BYTES));
-                const count = fs.readSync(fd, window, 0, window.length, at);
-                this.#window = window.subarray(0, count);
+                if (!(this.#memory?.length >= length)) this.#memory = Buffer.allocUnsafeSlow(Math.max(length, WINDOW_BYTES));
+                this.#reads++;
+                const count = fs.readSync(fd, this.#memory, 0, this.#memory.length, at);
+                this.#window = this.#memory.subarray(0, count);
                 this.#window_at = at;
             } finally {
                 fs.closeSync(fd);
@@ -179,6 +184,7 @@ class Store {
                 entry.content = entry.latin1 ? source.latin1Slice() : source.utf8Slice();
             }
             entry.data = whole.subarray(padded(entry.source_bytes));
+            entry.read = this.#reads;
             return entry;
         } catch {
             this.#forget(filename);
@@ -189,7 +195,8 @@ class Store {
     /** The script for a module, when its text is the file's; undefined: Node compiles it. */
     script(content, filename) {
         const entry = this.#entries.get(filename);
-        if (!entry?.data?.length || entry.content !== content || process.sourceMapsEnabled) return undefined;
+        // A hook may have had others read in between.
+        if (!entry?.data?.length || entry.read !== this.#reads || entry.content !== content || process.sourceMapsEnabled) return undefined;
         const script = make_script(content, filename, entry.data);
         entry.content = entry.data = null;
         if (script.cachedDataRejected) {
@@ -211,6 +218,7 @@ class Store {
         this.#entries.clear();
         this.#resolved.clear();
         this.#window = Buffer.alloc(0);
+        this.#memory = null;
     }
 }
 
