@@ -52,7 +52,7 @@ _irori()
     doctor) choices="--event --qualifier --tenant-id --yes $global" ;;
     runtimes) choices="sdk --again $global" ;;
     serve) choices='--listen --data --config --region --account-id --idle-timeout-ms --freeze-after-ms --max-memory-mb
-        --busy-poll-us --log-max-mb --log-deleted --max-environments --spare-slots --account-concurrency --allow-host --no-auth
+        --busy-poll-us --code-cache-max-mb --log-max-mb --log-deleted --max-environments --spare-slots --account-concurrency --allow-host --no-auth
         --templates --template-idle-ms --debug --help' ;;
     *) choices=$global ;;
     esac

@@ -36,9 +36,18 @@ function watch_process(loop) {
     process.on('beforeExit', () => globalThis[BEFORE_EXIT]());
 }
 
+/** Returns null, or what lib/code_cache.cjs has begun. */
+function begin_code_cache(loop) {
+    const { IRORI_CODE_CACHE: wanted, LAMBDA_TASK_ROOT: root } = process.env;
+    if (!wanted) return null;
+    delete process.env.IRORI_CODE_CACHE;
+    return require('./lib/code_cache.cjs').begin(wanted, root, loop);
+}
+
 function load_handler({ loop, template }) {
     require('./lib/globals.cjs').install();
     const { load } = require('./lib/handler.cjs');
+    const cache = begin_code_cache(loop);
     load(process.env.LAMBDA_TASK_ROOT, process.env._HANDLER, (error, handler) => {
         if (error) {
             log.error('Uncaught Exception', error);
@@ -46,7 +55,8 @@ function load_handler({ loop, template }) {
         } else if (process.env.AWS_LAMBDA_INITIALIZATION_TYPE === 'snap-start') {
             require('./lib/snapshot.cjs').pass(loop, handler, template);
         } else {
-            loop.start(handler);
+            loop.after_reply = cache && cache.after_reply;
+            loop.start(handler, cache && cache.note ? `Irori-Code-Cache: ${cache.note}\r\n` : '');
         }
     });
 }

@@ -174,7 +174,7 @@ static int give_file(const struct instance *instance, const char *name, struct e
 /* irorid owns DIR, its database, code and logs; the rest belongs to root. */
 static int give(const struct instance *instance, const char *dir, struct err *err)
 {
-    static const char *const folders[] = { "code", "logs" };
+    static const char *const folders[] = { "code", "code-cache", "logs" };
     static const char *const files[] = { "irori.db", "irori.db-wal", "irori.db-shm" };
     struct stat info;
     bool moved;
@@ -182,7 +182,7 @@ static int give(const struct instance *instance, const char *dir, struct err *er
     if (fstat(instance->data_fd, &info) < 0)
         return err_set(err, ERR_SYSTEM, errno, "data folder");
     moved = info.st_uid != instance->uid;
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < 3; i++) {
         char path[4200];
 
         if (mkdirat(instance->data_fd, folders[i], 0700) < 0 && errno != EEXIST)

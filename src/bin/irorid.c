@@ -27,6 +27,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "bin/control.h"
+#include "code/cache.h"
 #include "door/door.h"
 #include "logs/logs.h"
 #include "model/function.h"
@@ -45,7 +46,7 @@ enum {
 struct daemon_options {
     uint64_t uid, gid, owner_uid, owner_gid, port;
     uint64_t idle_timeout_ms, freeze_after_ms, busy_poll_us, max_memory_mb, account_concurrency, log_max_mb,
-        log_deleted, templates, template_idle_ms;
+        log_deleted, templates, template_idle_ms, code_cache_max_mb;
     const char *region, *account_id;
     bool no_auth, debug;
 };
@@ -62,6 +63,7 @@ struct daemon_state {
     struct logs *logs;
     struct api *api;
     struct api_config api_config;
+    struct code_cache *code_cache;
     struct sched *sched;
     struct door *door;
     int code_fd, logs_fd;
@@ -113,6 +115,7 @@ static bool read_options(int argc, char **argv, struct daemon_options *o)
         { .name = "account-concurrency", .number = &o->account_concurrency },
         { .name = "log-deleted", .number = &o->log_deleted },
         { .name = "log-max-mb", .number = &o->log_max_mb },
+        { .name = "code-cache-max-mb", .number = &o->code_cache_max_mb },
         { .name = "templates", .number = &o->templates },
         { .name = "template-idle-ms", .number = &o->template_idle_ms },
         { .name = "region", .text = &o->region },
@@ -304,7 +307,9 @@ static int open_state(struct daemon_state *state, struct err *err)
     if (api_open(&state->api_config, &state->api, err) < 0)
         return -EINVAL;
     state->logs = logs_new(state->logs_fd, LOG_SEGMENT_BYTES, o->log_max_mb << 20);
-    return state->logs ? 0 : err_set(err, ERR_SYSTEM, ENOMEM, "logs");
+    if (!state->logs)
+        return err_set(err, ERR_SYSTEM, ENOMEM, "logs");
+    return code_cache_open(DATA_FD, o->code_cache_max_mb << 20, &state->code_cache, err);
 }
 
 static int open_services(struct daemon_state *state, struct err *err)
@@ -322,6 +327,7 @@ static int open_services(struct daemon_state *state, struct err *err)
         .logs_of_deleted = o->log_deleted,
         .templates = o->templates != 0,
         .template_idle_ms = o->template_idle_ms,
+        .code_cache = state->code_cache,
         .max_memory_bytes = o->max_memory_mb << 20,
         .account_concurrency = (unsigned)o->account_concurrency,
         .on_ready = on_machine,
@@ -404,5 +410,6 @@ int main(int argc, char **argv)
     state.door = door_free(state.door);
     state.sched = state.sched_stopped ? sched_free(state.sched) : state.sched;
     state.api = api_free(state.api);
+    state.code_cache = code_cache_free(state.code_cache);
     return EXIT_SUCCESS;
 }

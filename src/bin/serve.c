@@ -202,6 +202,7 @@ static bool start_irorid(struct server *server)
     arg(&args, "--account-concurrency=%llu", (unsigned long long)settings->account_concurrency);
     arg(&args, "--log-deleted=%llu", (unsigned long long)settings->log_deleted);
     arg(&args, "--log-max-mb=%llu", (unsigned long long)settings->log_max_mb);
+    arg(&args, "--code-cache-max-mb=%llu", (unsigned long long)settings->code_cache_max_mb);
     arg(&args, "--templates=%d", settings->templates);
     arg(&args, "--template-idle-ms=%llu", (unsigned long long)settings->template_idle_ms);
     if (settings->no_auth)

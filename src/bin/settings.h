@@ -23,7 +23,7 @@ struct settings {
     char region[32];
     char account_id[13];
     uint64_t idle_timeout_ms, freeze_after_ms, busy_poll_us, log_deleted, max_memory_mb, account_concurrency;
-    uint64_t max_environments, spare_slots, log_max_mb, template_idle_ms;
+    uint64_t max_environments, spare_slots, log_max_mb, code_cache_max_mb, template_idle_ms;
     bool no_auth, debug, templates;
     char *allow_host[SETTINGS_ALLOW_HOSTS_MAX]; /* owned */
     size_t allow_host_count;

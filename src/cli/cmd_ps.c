@@ -82,6 +82,14 @@ static void print_templates(struct cli *cli, const cJSON *templates)
     (void)fputs(text.data ? text.data : "", stdout);
 }
 
+static void print_code_cache(const cJSON *cache)
+{
+    if (json_number(cache, "files", 0) > 0)
+        (void)printf("Code cache: %.0f functions, %.1f MiB, %.0f made and %.0f times used since the start.\n",
+                     json_number(cache, "files", 0), json_number(cache, "bytes", 0) / (1 << 20),
+                     json_number(cache, "made", 0), json_number(cache, "used", 0));
+}
+
 static void show_templates(struct cli *cli, const cJSON *json)
 {
     const cJSON *templates = cJSON_GetObjectItemCaseSensitive(json, "templates");
@@ -92,6 +100,7 @@ static void show_templates(struct cli *cli, const cJSON *json)
         (void)printf("There is no template. The first function of a Node or Python runtime makes one.\n");
     else
         print_templates(cli, templates);
+    print_code_cache(cJSON_GetObjectItemCaseSensitive(json, "codeCache"));
 }
 
 static void show_environments(struct cli *cli, const cJSON *json)

@@ -185,6 +185,7 @@ int init_attach(const struct control_start *start, const int *fds, struct init_s
         [CONTROL_AT_RUNTIME] = "/var/runtime",
         [CONTROL_AT_NODE_SDK] = "/var/runtime/node_modules",
         [CONTROL_AT_PYTHON_SDK] = "/var/runtime/sdk",
+        [CONTROL_AT_CODE_CACHE] = "/var/runtime/code-cache",
         [CONTROL_AT_TMP] = "/tmp",
     };
 

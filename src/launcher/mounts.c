@@ -44,6 +44,18 @@ static int add_client(struct launcher *launcher, const struct runtime *runtime, 
     return r;
 }
 
+/* Made by irorid, from what the function itself has sent; it may be gone by now. */
+static int add_code_cache(struct launcher *launcher, const struct wire_start *start,
+                          struct husk_mounts *mounts)
+{
+    char path[128];
+
+    if (!(start->flags & WIRE_START_CODE_CACHE))
+        return 0;
+    (void)snprintf(path, sizeof path, "code-cache/%u-%s-%s", start->uid_index, start->code, start->runtime);
+    return add_optional(mounts, CONTROL_AT_CODE_CACHE, skeleton_bind(launcher->data, path));
+}
+
 int mounts_open(struct launcher *launcher, const struct wire_start *start, int volume_mount,
                 struct husk_mounts *ret_mounts, enum wire_failure *ret_failure, struct err *err)
 {
@@ -63,6 +75,8 @@ int mounts_open(struct launcher *launcher, const struct wire_start *start, int v
     if (r < 0)
         return err_set(err, ERR_NOT_FOUND, -r, "code %.12s", start->code);
     r = add_client(launcher, runtime, ret_mounts);
+    if (r == 0 && strcmp(runtime->client, "node") == 0)
+        r = add_code_cache(launcher, start, ret_mounts);
     if (r < 0)
         return err_set(err, ERR_SYSTEM, -r, "runtime client of %s", start->runtime);
     r = add_optional(ret_mounts, CONTROL_AT_LANG, skeleton_lang_mount(launcher->skeleton, start->runtime));

@@ -33,12 +33,15 @@ struct runtime_api {
     struct http_server *server;
     struct runtime_api_owner owner;
     enum runtime_state state;
-    struct http_exchange *next;    /* the runtime waits in it, or in restore/next; NULL when it does not */
-    struct http_exchange *large;   /* its body may be large; NULL when none is on its way */
+    struct http_exchange *next;  /* the runtime waits in it, or in restore/next; NULL when it does not */
+    struct http_exchange *large; /* its body may be large; NULL when none is on its way */
+    struct http_exchange
+        *cache; /* likewise, of what was compiled; beside the above, because it is sent at leisure */
     char request_id[ID_MAX_BYTES]; /* of the outstanding invocation; "" when there is none */
     struct buf event_headers;      /* of the outstanding invocation, formatted */
     struct blob *event_body;
     struct blob *wake; /* for the parked runtime; NULL once it has it */
+    bool invoked;      /* an invocation was handed out */
     bool freed;
 };
 
@@ -97,12 +100,26 @@ static void wait_in(struct runtime_api *api, struct http_exchange *x)
     api->next = x;
 }
 
+/* Once, at the end of INIT. */
+static void note_code_cache(struct runtime_api *api, struct http_exchange *x)
+{
+    static const char used[] = "used ";
+    const struct http_slice *value = http_request_header(http_exchange_request(x), "Irori-Code-Cache");
+    void (*tell)(bool useful, void *ctx) = api->owner.on_code_cache_used;
+
+    api->owner.on_code_cache_used = NULL;
+    if (tell && value)
+        tell(value->len > sizeof used - 1 && memcmp(value->at, used, sizeof used - 1) == 0, api->owner.ctx);
+}
+
 static void handle_next(struct runtime_api *api, struct http_exchange *x)
 {
     if (api->wake) {
         send_wake(api, x);
         return;
     }
+    if (api->state == RUNTIME_STARTED)
+        note_code_cache(api, x);
     if (!runtime_step(&api->state, RUNTIME_CALL_NEXT)) {
         reply_transition(x, api->state, RUNTIME_CALL_NEXT);
         return;
@@ -334,6 +351,26 @@ static void handle_credentials(struct runtime_api *api, struct http_exchange *x)
         reply_unknown(x);
 }
 
+/* Not before an invocation: nothing that INIT does is to be done for the sake of later ones. */
+static bool takes_code_cache(const struct runtime_api *api)
+{
+    return api->owner.on_code_cache && api->invoked;
+}
+
+static void handle_code_cache(struct runtime_api *api, struct http_exchange *x)
+{
+    const struct http_request *request = http_exchange_request(x);
+    void (*take)(const char *body, size_t len, void *ctx) = api->owner.on_code_cache;
+
+    if (!takes_code_cache(api)) {
+        reply_unknown(x);
+        return;
+    }
+    api->owner.on_code_cache = NULL;
+    reply_ok(x);
+    take(request->body ? request->body : "", request->body_len, api->owner.ctx);
+}
+
 enum route {
     ROUTE_UNKNOWN,
     ROUTE_NEXT,
@@ -343,6 +380,7 @@ enum route {
     ROUTE_RESTORE_NEXT,
     ROUTE_RESTORE_ERROR,
     ROUTE_CREDENTIALS,
+    ROUTE_CODE_CACHE,
     ROUTE_PING,
     ROUTE_METHOD
 };
@@ -366,6 +404,8 @@ static enum route route_of(const struct http_request *request, struct http_slice
 
     if (http_slice_equal(path, "/2021-04-23/credentials"))
         return get ? ROUTE_CREDENTIALS : ROUTE_METHOD;
+    if (http_slice_equal(path, "/irori/code-cache"))
+        return http_slice_equal(request->method, "PUT") ? ROUTE_CODE_CACHE : ROUTE_METHOD;
     if (!take(&path, "/2018-06-01/"))
         return ROUTE_UNKNOWN;
     if (http_slice_equal(path, "ping"))
@@ -397,6 +437,8 @@ static void body_ended(struct runtime_api *api, const struct http_exchange *x)
 {
     if (api->large == x)
         api->large = NULL;
+    if (api->cache == x)
+        api->cache = NULL;
 }
 
 static void on_request(struct http_exchange *x, void *ctx)
@@ -427,6 +469,9 @@ static void on_request(struct http_exchange *x, void *ctx)
     case ROUTE_CREDENTIALS:
         handle_credentials(api, x);
         break;
+    case ROUTE_CODE_CACHE:
+        handle_code_cache(api, x);
+        break;
     case ROUTE_PING:
         http_reply(x, 200, "Content-Type: text/plain\r\n", 26, "pong", 4, NULL, NULL);
         break;
@@ -452,6 +497,10 @@ static size_t body_limit(struct http_exchange *x, void *ctx)
         (route == ROUTE_INIT_ERROR && api->state == RUNTIME_STARTED) ||
         ((route == ROUTE_INIT_ERROR || route == ROUTE_RESTORE_ERROR) && api->state == RUNTIME_RESTORING);
 
+    if (route == ROUTE_CODE_CACHE && takes_code_cache(api) && (!api->cache || api->cache == x)) {
+        api->cache = x;
+        return api->owner.code_cache_max_bytes;
+    }
     if ((!answer && !start_error) || (api->large && api->large != x))
         return SMALL_BODY_MAX_BYTES;
     api->large = x;
@@ -609,6 +658,7 @@ int runtime_api_deliver(struct runtime_api *api, const struct runtime_event *eve
     (void)snprintf(api->request_id, sizeof api->request_id, "%s", event->request_id);
     api->event_body = blob_ref(event->body);
     (void)runtime_step(&api->state, RUNTIME_CALL_DELIVERED);
+    api->invoked = true;
     if (api->next)
         send_event(api);
     return 0;

@@ -59,6 +59,12 @@ struct runtime_api_owner {
     void (*on_restore_next)(void *ctx);
     /* Appends the environment's credentials as JSON; false when the token is not its own. NULL: 404. */
     bool (*on_credentials)(const char *token, size_t len, struct buf *out, void *ctx);
+    /* With the first `next`: whether the code cache that it was given was of use; NULL: it was given none. */
+    void (*on_code_cache_used)(bool useful, void *ctx);
+    /* What it has compiled, once, from its first invocation on; at most so many bytes. NULL: nobody wants it,
+     * 404. */
+    void (*on_code_cache)(const char *body, size_t len, void *ctx);
+    size_t code_cache_max_bytes;
     void *ctx;
 };
 

@@ -74,6 +74,9 @@ static int send_start(struct env *env, enum wire_type type, bool ordinary)
     int result;
 
     env_choose_template(env, ordinary);
+    if (type == WIRE_START)
+        env_cache_choose(env);
+    input.code_cache = env_cache_instruction(env);
     result = env_vars_build(&input, &vars);
     if (result < 0)
         return result;
@@ -91,6 +94,7 @@ static int send_start(struct env *env, enum wire_type type, bool ordinary)
         .argc = (uint32_t)vars.argc,
         .env = (const char *const *)vars.env,
         .envc = (uint32_t)vars.count,
+        .flags = env->code_cache == CODE_CACHE_USE ? WIRE_START_CODE_CACHE : 0,
         .template_id = env->template_id,
     };
     message.env_id = env->id;
@@ -257,9 +261,17 @@ static void arm_invoke(struct env *env)
 static uint64_t linger_ms(const struct env *env)
 {
     const struct sched_config *config = &env->sched->config;
+    uint64_t awake_ms = env_cache_linger_ms(env);
 
-    return config->freeze_after_ms < config->idle_timeout_ms ? config->freeze_after_ms
-                                                             : config->idle_timeout_ms;
+    if (awake_ms < config->freeze_after_ms)
+        awake_ms = config->freeze_after_ms;
+    return awake_ms < config->idle_timeout_ms ? awake_ms : config->idle_timeout_ms;
+}
+
+void env_cache_settled(struct env *env)
+{
+    if (env->state == LIFE_IDLE)
+        arm(env, linger_ms(env));
 }
 
 static void arm_idle(struct env *env, bool down)
@@ -271,6 +283,7 @@ static void arm_idle(struct env *env, bool down)
 
 static void close_process(struct env *env)
 {
+    env_cache_done(env);
     env_log_close(env);
     env->api = runtime_api_free(env->api);
     close_fd(&env->peer_fd);
@@ -448,6 +461,7 @@ static void init_failed(struct env *env, enum life_state before, enum life_event
         tell_start_failed(env);
         return;
     }
+    env_cache_init_failed(env);
     if (event == LIFE_ON_TIMEOUT) {
         log_init_report(env, "init", "timeout", "");
     } else if (event == LIFE_ON_EXITED) {
@@ -665,6 +679,7 @@ static void take_fds(struct env *env, uint64_t flags, int *fds, size_t fd_count)
         .ctx = env,
     };
 
+    env_cache_listen(env, &owner);
     env->api = runtime_api_new(env->sched->config.loop, fds[WIRE_FD_LISTENER], &owner);
     fds[WIRE_FD_LISTENER] = -1;
     (void)env_log_open(env, fds[WIRE_FD_LOG]);

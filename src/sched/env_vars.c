@@ -131,6 +131,8 @@ static void add_platform(struct env_vars *vars, bool *failed, const struct env_v
         if (text_starts(version->runtime, "nodejs") && !customer(version, "LD_PRELOAD"))
             add(vars, failed, "LD_PRELOAD", NODE_PRELOAD);
     }
+    if (in->code_cache)
+        add(vars, failed, "IRORI_CODE_CACHE", "%s", in->code_cache);
     if (version->log_format == LOG_FORMAT_JSON) {
         add(vars, failed, "AWS_LAMBDA_LOG_FORMAT", "JSON");
         add(vars, failed, "AWS_LAMBDA_LOG_LEVEL", "%s",
@@ -161,6 +163,7 @@ static bool reserved(const char *name)
         "LAMBDA_TASK_ROOT",
         "LAMBDA_RUNTIME_DIR",
         "AWS_LAMBDA_MAX_CONCURRENCY",
+        "IRORI_CODE_CACHE",
     };
 
     if (name[0] == '_')

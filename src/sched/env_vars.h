@@ -20,6 +20,7 @@ struct env_vars_input {
     const char *credentials_token;
     bool is_template;        /* the process will be captured, and is none that serves */
     const char *interpreter; /* path inside the sandbox; "" for provided */
+    const char *code_cache;  /* what the runtime client is to do about it; NULL: nothing */
 };
 
 /* Owned. */

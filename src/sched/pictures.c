@@ -127,6 +127,7 @@ void sched_put_function(struct sched *sched, struct function *function)
     }
     reserved_before = reserved_of(entry->picture);
     templates_follow(sched, entry->picture, function->deleted ? NULL : function);
+    sched->caches_stale = true;
     drop_urls(sched, entry);
     (void)function_unref(entry->picture);
     entry->sequence = function->sequence;
@@ -136,6 +137,9 @@ void sched_put_function(struct sched *sched, struct function *function)
         add_urls(sched, entry);
     else
         sched->logs_stale = true;
+    /* At once: the next function may get the same user id. */
+    if (!entry->picture)
+        env_cache_sweep(sched);
     refresh_pools(sched, entry);
     if (reserved_before != reserved_of(entry->picture))
         refresh_limits(sched);

@@ -609,6 +609,7 @@ static void on_tick(uv_timer_t *timer)
     memory_enforce(sched);
     templates_end_unused(sched);
     sched_try_again(sched);
+    env_cache_sweep(sched);
     if (++sched->ticks % PRUNE_TICKS == 0)
         pictures_prune_logs(sched);
     if (sched->ticks % PEAK_TICKS == 0)

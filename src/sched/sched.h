@@ -15,6 +15,7 @@
 
 struct blob;
 struct buf;
+struct code_cache;
 struct credentials;
 struct err;
 struct fn_alias;
@@ -32,9 +33,10 @@ struct sched_config {
     uint64_t busy_poll_us; /* how long to look for the next answer or request before sleeping; 0 = never */
     uint64_t max_memory_bytes;
     unsigned account_concurrency;
-    size_t logs_of_deleted;    /* of so many deleted functions the logs are kept */
-    bool templates;            /* clone environments of managed runtimes */
-    uint64_t template_idle_ms; /* a template that no function could use lives so long */
+    size_t logs_of_deleted;        /* of so many deleted functions the logs are kept */
+    bool templates;                /* clone environments of managed runtimes */
+    uint64_t template_idle_ms;     /* a template that no function could use lives so long */
+    struct code_cache *code_cache; /* NULL: nothing of what runtimes have compiled is kept */
     /** Machine and runtimes, as the launcher's READY says (JSON text); may be NULL. */
     void (*on_ready)(const char *json, void *ctx);
     /** The template of a version whose snapshot is pending was tried. failure: why its INIT does not work,
@@ -141,5 +143,6 @@ void sched_code_free(char **digests, size_t count);
 void sched_list(const struct sched *sched, struct buf *out);
 /** {"enabled":true,"templates":[{"runtime","kind","state","ageMs" (in this state),"clones","fallbacks"
  * (ordinary starts for want of a clone),"ineligible" (ordinary starts because of the function's
- * settings),"failures", "reason" (the last failure or refusal; "" for none)}]} for `irori ps --templates`. */
+ * settings),"failures", "reason" (the last failure or refusal; "" for none)}],"codeCache":code_cache_list(),
+ * or null} for `irori ps --templates`. */
 void sched_list_templates(const struct sched *sched, struct buf *out);

@@ -27,6 +27,7 @@
 #include "base/buf.h"
 #include "base/list.h"
 #include "base/log.h"
+#include "code/cache.h"
 #include "runtime/runtime_api.h"
 #include "sched/awake.h"
 #include "sched/failure.h"
@@ -126,11 +127,12 @@ struct env {
     struct log_source *log_source; /* env_log.c; NULL when closed */
     struct temporary_key key;
     bool has_key, has_wrapper;
-    uint64_t template_id;       /* of the template that it was to be cloned from; 0 = an ordinary start */
-    enum runtime_parked parked; /* where its clone waits */
-    int peer_fd;                /* the clone's end of its connection, until it has read something; -1 */
-    bool restored;              /* its clone has the function's INIT behind it */
-    char *wake;                 /* what its clone is told; NULL once it was, or when there is none */
+    uint64_t template_id;           /* of the template that it was to be cloned from; 0 = an ordinary start */
+    enum runtime_parked parked;     /* where its clone waits */
+    int peer_fd;                    /* the clone's end of its connection, until it has read something; -1 */
+    bool restored;                  /* its clone has the function's INIT behind it */
+    enum code_cache_use code_cache; /* of its first process; NONE again once that is settled */
+    char *wake;                     /* what its clone is told; NULL once it was, or when there is none */
     char token[CREDENTIALS_TOKEN_BYTES]; /* with which its processes ask for credentials; "" = they do not */
     uint64_t replace_wall_ms;            /* before the key ends */
     uint64_t created_us, init_begun_us, idle_since_us;
@@ -219,7 +221,8 @@ struct sched {
     } interpreters[16];
     size_t interpreter_count;
     bool ready, stopping;
-    bool logs_stale; /* a function was deleted: its log may be one too many */
+    bool logs_stale;   /* a function was deleted: its log may be one too many */
+    bool caches_stale; /* a function has changed: what was compiled of its code may be of no use */
     void (*on_stopped)(void *ctx);
     void *stopped_ctx;
     uv_timer_t tick; /* memory, deleted functions */
@@ -369,6 +372,23 @@ void template_end_proof(struct template *template); /* also when there is none *
 /** A message about none of them is ignored. */
 void template_proof_on_wire(struct sched *sched, const struct wire_message *message, int *fds,
                             size_t fd_count);
+
+/* env_cache.c: what its runtime has compiled */
+void env_cache_choose(struct env *env);
+/** For the runtime client; NULL for nothing. Static storage. */
+const char *env_cache_instruction(const struct env *env);
+/** Its part of what the Runtime API tells. */
+void env_cache_listen(const struct env *env, struct runtime_api_owner *owner);
+/** Its INIT did not succeed: what it was given may be why. */
+void env_cache_init_failed(struct env *env);
+/** Its process ends. */
+void env_cache_done(struct env *env);
+/** It is to stay awake for so long when it is idle. */
+uint64_t env_cache_linger_ms(const struct env *env);
+/** Removes what is of code that no function has any more. */
+void env_cache_sweep(struct sched *sched);
+/** env.c: it has nothing to stay awake for any more. */
+void env_cache_settled(struct env *env);
 
 /* credentials.c */
 void credentials_make_token(char out[static CREDENTIALS_TOKEN_BYTES]);

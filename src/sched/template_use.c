@@ -381,5 +381,10 @@ void sched_list_templates(const struct sched *sched, struct buf *out)
         list_one(template, out);
         comma = ",";
     }
-    (void)buf_puts(out, "]}");
+    (void)buf_puts(out, "],\"codeCache\":");
+    if (sched->config.code_cache)
+        code_cache_list(sched->config.code_cache, out);
+    else
+        (void)buf_puts(out, "null");
+    (void)buf_putc(out, '}');
 }

@@ -79,7 +79,9 @@ static const char *check_start(enum wire_type type, const struct wire_start *sta
 
     if (wrong)
         return wrong;
-    if (start->flags > WIRE_START_TEMPLATE || (type == WIRE_RESTART && (start->flags || start->template_id)))
+    if (start->flags > WIRE_START_CODE_CACHE)
+        return "flags";
+    if (type == WIRE_RESTART && (start->flags || start->template_id))
         return "template";
     if (start->memory_mb < 128 || start->memory_mb > 10240)
         return "memory size";

@@ -127,6 +127,8 @@ struct wire_start {
 };
 enum wire_start_flag {
     WIRE_START_TEMPLATE = 1 << 0, /* it will be captured and cloned, and never serves an invocation itself */
+    WIRE_START_CODE_CACHE =
+        1 << 1, /* DIR/code-cache/<uid_index>-<code>-<runtime>/ is to be seen, if it is there */
 };
 enum { WIRE_MAX_ARGS = 64, WIRE_MAX_ENV = 640 }; /* 4 KB of a function's own are at most 511, and ours */
 

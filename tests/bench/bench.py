@@ -175,6 +175,7 @@ BENCHES = {
     "cold": bench_cold,
     "templates": templates.bench_runtime_templates,
     "burst": templates.bench_burst,
+    "code-cache": templates.bench_code_cache,
     "function-templates": templates.bench_function_templates,
     "clean-state": templates.bench_clean_state,
     "rate": templates.bench_rate,

@@ -1,5 +1,6 @@
 """Benchmarks of templates: cold starts, clean state, memory, and how many environments there can be."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -120,6 +121,12 @@ const client = new DynamoDBClient({});
 export const handler = async () => ({ statusCode: 200, body: client.config ? 'hello world' : 'no client' });
 """
 
+SDK_BY_REQUIRE = """
+const { DynamoDBClient } = require('@aws-sdk/client-dynamodb');
+const client = new DynamoDBClient({});
+exports.handler = async () => ({ statusCode: 200, body: client.config ? 'hello world' : 'no client' });
+"""
+
 
 def go_function(args):
     folder = ROOT / "tests/functions/go"
@@ -183,6 +190,51 @@ def bench_function_templates(args):
                          p50 / compared <= ratio, f"cold p50 {p50:.1f} ms, " + detail))
         else:
             rows.append((f"{name}, function template: cold p50", f"{p50:.1f} ms", f"≤ {limit} ms", p50 <= limit, detail))
+    return rows
+
+
+# ---- runtime templates and the code cache, with packages ----
+
+def packages_host(server, runtime, files, has_cache):
+    """A function that has been called once, and whose first environment has made the code cache; its URL's host name."""
+    host = server.deploy("packages", runtime, "index.handler", files)
+    server.call("GET", "/", host=host)
+    deadline = time.monotonic() + 20
+    while has_cache and json.loads(server.call("GET", "/_irori/templates")[1])["codeCache"]["made"] == 0:
+        if time.monotonic() > deadline:
+            raise RuntimeError("no code cache is made")
+        time.sleep(0.05)
+    return host
+
+
+def bench_code_cache(args):
+    rows = []
+    idle = ("--idle-timeout-ms", "1000", "--freeze-after-ms", "50")
+    ordinary, no_cache = ("--templates=false",), ("--code-cache-max-mb", "0")
+    kinds = {"template and cache": (), "template": no_cache, "cache": ordinary, "neither": (*ordinary, *no_cache)}
+    packages = (("express", EXPRESS, "express", "index.mjs"), ("an AWS SDK client", SDK, "@aws-sdk/client-dynamodb", "index.mjs"),
+                ("an AWS SDK client by require()", SDK_BY_REQUIRE, "@aws-sdk/client-dynamodb", "index.js"))
+    for name, source, package, file in packages:
+        what = f"Node with {name}, runtime template and code cache: cold p50 ÷ without template"
+        try:
+            files = npm_function(args, source, package)
+            files[file] = files.pop("index.mjs")
+            with contextlib.ExitStack() as stack:
+                servers = {key: stack.enter_context(Server(args.build, "0,1", *idle, *flags)) for key, flags in kinds.items()}
+                hosts = {key: packages_host(server, "nodejs20.x", files, "cache" in key) for key, server in servers.items()}
+                cold = {key: [] for key in servers}
+                for _ in range(4 * args.rounds):
+                    for key, server in servers.items():  # one after the other, so that a busy moment hits all of them
+                        no_environment(server)
+                        cold[key].append(cold_ms(server, hosts[key]))
+                clones = json.loads(servers["template and cache"].call("GET", "/_irori/templates")[1])["templates"][0]["clones"]
+        except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+            rows.append((what, "not measured", "≤ 0.60", False, str(error)[:200]))
+            continue
+        p50 = {key: statistics.median(values) for key, values in cold.items()}
+        ratio = statistics.median(a / b for a, b in zip(cold["template and cache"], cold["neither"]))
+        rows.append((what, f"{ratio:.2f}", "≤ 0.60", ratio <= 0.6 and clones >= 4 * args.rounds,
+                     "cold p50: " + ", ".join(f"{key} {value:.1f} ms" for key, value in p50.items())))
     return rows
 
 

@@ -38,6 +38,8 @@ class Loop {
     #reply = null; // of the finished invocation, not sent yet
     #unanswered = 0; // posts whose answer has not come
     #server_closes = false;
+    /** Called once, after the first result was sent. */
+    after_reply = null;
 
     /** address: "host:port", AWS_LAMBDA_RUNTIME_API. connect_to: transport.connect(), or what speaks like it. */
     constructor(address, connect_to = connect) {
@@ -63,11 +65,26 @@ class Loop {
         );
     }
 
-    /** Ends INIT or the restore: asks for the first invocation. */
-    start(handler) {
+    /** Ends INIT or the restore: asks for the first invocation. headers: of that request, each with its line end. */
+    start(handler, headers = '') {
         if (this.#state !== 'loading' && this.#state !== 'restoring') return;
         this.#handler = handler;
-        this.#wait('');
+        this.#ask('waiting', '', headers === '' ? this.#next : this.#get('/invocation/next', headers));
+    }
+
+    /** Nobody waits for this process. */
+    get is_waiting() {
+        return this.#state === 'waiting';
+    }
+
+    /** Hands over what lib/code_cache.cjs has made (Buffers), on a connection of its own: this one is busy waiting. */
+    send_code_cache(parts) {
+        const length = parts.reduce((sum, part) => sum + part.length, 0);
+        const end = () => transport.close();
+        const transport = this.#connect(this.#host, this.#port, end, () => {});
+        const head = `PUT /irori/code-cache HTTP/1.1\r\nHost: ${this.#authority}\r\nContent-Length: ${length}\r\n\r\n`;
+        transport.write(head);
+        for (const part of parts) transport.write(part);
     }
 
     /** Asks for the first invocation with no handler loaded. What comes is the wake-up message of a clone: on_answer(response) is
@@ -88,8 +105,8 @@ class Loop {
         this.#ask('parked', '', request);
     }
 
-    #get(path) {
-        return `GET ${PREFIX}${path} HTTP/1.1\r\nHost: ${this.#authority}\r\n\r\n`;
+    #get(path, headers = '') {
+        return `GET ${PREFIX}${path} HTTP/1.1\r\nHost: ${this.#authority}\r\n${headers}\r\n`;
     }
 
     /** Sends data and waits for the next event. */
@@ -209,6 +226,9 @@ class Loop {
         if (!this.#transport.open) this.connect();
         this.#wait(reply);
         this.#unanswered++;
+        const { after_reply } = this;
+        this.after_reply = null;
+        after_reply?.();
     }
 
     /** Ends the process with code, after telling the Runtime API what it does not know yet: the error of INIT (of this kind, when

@@ -294,6 +294,7 @@ async function rehearse(kind, initialise) {
         nowhere.destroy();
         clear_up();
     }
+    if (kind === 'runtime') await require('./code_cache.cjs').rehearse(path.join(folder, 'cache'));
     forget_modules(folder);
     fs.rmSync(folder, { recursive: true });
 }

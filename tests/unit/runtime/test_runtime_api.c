@@ -10,6 +10,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -23,7 +24,8 @@ struct world {
     struct runtime_api *api;
     int client;
     struct sockaddr_in address; /* of the listener */
-    unsigned nexts, init_errors, restores;
+    unsigned nexts, init_errors, restores, useful, useless, caches;
+    size_t cache_len;
     char answers[4096];
 };
 
@@ -57,6 +59,21 @@ static bool on_credentials(const char *token, size_t len, struct buf *out, void 
     return buf_puts(out, "{\"AccessKeyId\":\"A\"}") == 0;
 }
 
+static void on_code_cache_used(bool useful, void *ctx)
+{
+    if (useful)
+        ((struct world *)ctx)->useful++;
+    else
+        ((struct world *)ctx)->useless++;
+}
+
+static void on_code_cache(const char *body, size_t len, void *ctx)
+{
+    assert_non_null(body);
+    ((struct world *)ctx)->caches++;
+    ((struct world *)ctx)->cache_len = len;
+}
+
 static void turn(struct world *w)
 {
     for (int i = 0; i < 10; i++)
@@ -85,7 +102,15 @@ static void say(struct world *w, const char *text)
 
 static void open_parked(struct world *w, enum runtime_parked parked, const char *wake, bool snap_start)
 {
-    struct runtime_api_owner owner = { on_next, on_result, on_init_error, NULL, NULL, w };
+    struct runtime_api_owner owner = {
+        .on_next = on_next,
+        .on_result = on_result,
+        .on_init_error = on_init_error,
+        .on_code_cache_used = on_code_cache_used,
+        .on_code_cache = on_code_cache,
+        .code_cache_max_bytes = 100000,
+        .ctx = w,
+    };
     socklen_t len = sizeof w->address;
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), pair[2];
 
@@ -312,10 +337,119 @@ static void test_only_a_snap_start_environment_is_restored_and_has_credentials(v
     close_world(&w);
 }
 
+#define PUT_CACHE(length) "PUT /irori/code-cache HTTP/1.1\r\nHost: x\r\nContent-Length: " length "\r\n\r\n"
+
+static void open_running(struct world *w, const char *note)
+{
+    char next[256];
+
+    open_parked(w, RUNTIME_PARKED_TO_WAKE, "{}", false);
+    (void)read_answer(w);
+    (void)snprintf(next, sizeof next, "GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: x\r\n%s\r\n",
+                   note);
+    say(w, next);
+    turn(w);
+}
+
+static void finish_invocation(struct world *w)
+{
+    deliver(w);
+    (void)read_answer(w);
+    say(w,
+        "POST /2018-06-01/runtime/invocation/id/response HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n1");
+    (void)read_answer(w);
+}
+
+static void test_what_it_compiled_is_taken_once_and_not_before_an_invocation(void **state)
+{
+    struct world w;
+
+    (void)state;
+    open_running(&w, "");
+    assert_int_equal(w.useful + w.useless, 0);
+    deliver(&w);
+    (void)read_answer(&w);
+    assert_int_equal(w.caches, 0);
+    say(&w,
+        "POST /2018-06-01/runtime/invocation/id/response HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n1");
+    (void)read_answer(&w);
+    say(&w, PUT_CACHE("70000")); /* more than a body may usually have */
+    for (int i = 0; i < 700; i++) {
+        say(&w, "01234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901"
+                "23456789");
+        turn(&w);
+    }
+    assert_non_null(strstr(read_answer(&w), "202"));
+    assert_int_equal(w.caches, 1);
+    assert_int_equal(w.cache_len, 70000);
+    say(&w, PUT_CACHE("1") "x");
+    assert_non_null(strstr(read_answer(&w), "404"));
+    assert_int_equal(w.caches, 1);
+    close_world(&w);
+}
+
+static void test_nothing_and_too_much(void **state)
+{
+    struct world w;
+
+    (void)state;
+    open_running(&w, "");
+    finish_invocation(&w);
+    say(&w, PUT_CACHE("100001"));
+    assert_non_null(strstr(read_answer(&w), "413"));
+    assert_int_equal(w.caches, 0);
+    close_world(&w);
+    open_running(&w, "");
+    finish_invocation(&w);
+    say(&w, PUT_CACHE("0"));
+    assert_non_null(strstr(read_answer(&w), "202"));
+    assert_int_equal(w.caches, 1);
+    assert_int_equal(w.cache_len, 0);
+    close_world(&w);
+}
+
+static void test_init_may_not_send_any(void **state)
+{
+    struct world w;
+
+    (void)state;
+    open_running(&w, "");
+    close_world(&w);
+    open_parked(&w, RUNTIME_PARKED_TO_WAKE, "{}", false);
+    (void)read_answer(&w);
+    say(&w, PUT_CACHE("1") "x");
+    assert_non_null(strstr(read_answer(&w), "404"));
+    assert_int_equal(w.caches, 0);
+    close_world(&w);
+}
+
+static void test_it_says_whether_what_it_was_given_was_of_use(void **state)
+{
+    struct world w;
+
+    (void)state;
+    open_running(&w, "Irori-Code-Cache: used 12\r\n");
+    assert_int_equal(w.useful, 1);
+    finish_invocation(&w);
+    say(&w,
+        "GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: x\r\nIrori-Code-Cache: unusable\r\n\r\n");
+    turn(&w);
+    assert_int_equal(w.useless, 0); /* only INIT knows */
+    close_world(&w);
+    open_running(&w, "Irori-Code-Cache: unusable\r\n");
+    assert_int_equal(w.useful, 0);
+    assert_int_equal(w.useless, 1);
+    close_world(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_who_waits_for_work_is_reset_at_the_end),
+        cmocka_unit_test(test_what_it_compiled_is_taken_once_and_not_before_an_invocation),
+        cmocka_unit_test(test_nothing_and_too_much),
+        cmocka_unit_test(test_init_may_not_send_any),
+        cmocka_unit_test(test_it_says_whether_what_it_was_given_was_of_use),
         cmocka_unit_test(test_a_clone_is_woken_and_then_asks_for_its_work),
         cmocka_unit_test(test_a_woken_clone_may_fail_its_init),
         cmocka_unit_test(test_only_the_parked_one_is_woken),

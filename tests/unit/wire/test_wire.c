@@ -163,7 +163,8 @@ static void test_values_out_of_range_are_not_sent(void **state)
     REFUSE_WITH(start.code = "../../etc");
     REFUSE_WITH(start.code = CODE "0");
     REFUSE_WITH(start.hostname = "A");
-    REFUSE_WITH(start.flags = WIRE_START_TEMPLATE << 1);
+    REFUSE_WITH(start.flags = WIRE_START_TEMPLATE | WIRE_START_CODE_CACHE);
+    REFUSE_WITH(start.flags = WIRE_START_CODE_CACHE << 1);
     REFUSE_WITH(start.argc = 0);
     REFUSE_WITH(start.argc = WIRE_MAX_ARGS + 1);
     REFUSE_WITH(start.envc = WIRE_MAX_ENV + 1);
