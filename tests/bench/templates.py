@@ -349,18 +349,22 @@ def idle_mib(server):
 
 
 def bench_idle_memory(args):
-    with Server(args.build, "0,1") as server:
-        host = server.deploy("idle", "nodejs20.x", "index.handler", {"index.mjs": (COUNTING.encode(), 0o644)})
-        server.call("GET", "/", host=host)
-        time.sleep(1)
-        all_at_once(server, host, 50, 1500)
-        first, count = idle_mib(server)
-        for _ in range(19):
-            all_at_once(server, host, count, 150)
-        last, _ = idle_mib(server)
-    detail = f"median of {count} environments, kernel memory included, file pages not"
-    return [("an idle Node environment after 1 request", f"{first:.2f} MiB", "≤ 1.5 MiB", first <= 1.5, detail),
-            ("an idle Node environment after 20 requests", f"{last:.2f} MiB", "≤ 3 MiB", last <= 3, detail)]
+    files, rows = {"index.mjs": (COUNTING.encode(), 0o644)}, []
+    for kind in ("function template", "runtime template"):
+        with Server(args.build, "0,1") as server:
+            host = published(server, "idle", "nodejs20.x", "index.handler", files) if kind == "function template" \
+                else server.deploy("idle", "nodejs20.x", "index.handler", files)
+            server.call("GET", "/", host=host)
+            time.sleep(1)
+            all_at_once(server, host, 50, 1500)
+            first, count = idle_mib(server)
+            for _ in range(19):
+                all_at_once(server, host, count, 150)
+            last, _ = idle_mib(server)
+        detail = f"median of {count} environments, kernel memory included, file pages not"
+        rows += [(f"an idle Node environment ({kind}) after 1 request", f"{first:.2f} MiB", "≤ 1.5 MiB", first <= 1.5, detail),
+                 (f"an idle Node environment ({kind}) after 20 requests", f"{last:.2f} MiB", "≤ 3 MiB", last <= 3, detail)]
+    return rows
 
 
 def bench_idle_count(args):
