@@ -138,27 +138,6 @@ static int load_one(int dir_fd, const char *name, void *ctx)
     return 0;
 }
 
-int code_cache_open(int data_fd, uint64_t max_bytes, struct code_cache **ret_cache, struct err *err)
-{
-    struct code_cache *cache = calloc(1, sizeof *cache);
-    int result;
-
-    if (!cache)
-        return err_set(err, ERR_SYSTEM, ENOMEM, "code cache");
-    cache->max_bytes = max_bytes;
-    if (mkdirat(data_fd, FOLDER, 0755) < 0 && errno != EEXIST)
-        cache->fd = -1;
-    else
-        cache->fd = openat(data_fd, FOLDER, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    result = cache->fd < 0 ? -errno : tree_each(cache->fd, load_one, cache);
-    if (result < 0) {
-        (void)code_cache_free(cache);
-        return err_set(err, ERR_SYSTEM, -result, "code cache");
-    }
-    *ret_cache = cache;
-    return 0;
-}
-
 struct code_cache *code_cache_free(struct code_cache *cache)
 {
     struct entry *entry, *next;
@@ -229,6 +208,28 @@ static void make_room(struct code_cache *cache, uint64_t wanted)
             return;
         forget(cache, oldest);
     }
+}
+
+int code_cache_open(int data_fd, uint64_t max_bytes, struct code_cache **ret_cache, struct err *err)
+{
+    struct code_cache *cache = calloc(1, sizeof *cache);
+    int result;
+
+    if (!cache)
+        return err_set(err, ERR_SYSTEM, ENOMEM, "code cache");
+    cache->max_bytes = max_bytes;
+    if (mkdirat(data_fd, FOLDER, 0755) < 0 && errno != EEXIST)
+        cache->fd = -1;
+    else
+        cache->fd = openat(data_fd, FOLDER, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    result = cache->fd < 0 ? -errno : tree_each(cache->fd, load_one, cache);
+    if (result < 0) {
+        (void)code_cache_free(cache);
+        return err_set(err, ERR_SYSTEM, -result, "code cache");
+    }
+    make_room(cache, 0); /* there may have been more room before */
+    *ret_cache = cache;
+    return 0;
 }
 
 static int write_file(int dir_fd, const void *data, size_t len)

@@ -135,8 +135,10 @@ void launch_fail_ahead(struct slot *slot)
     bool waiting = slot->state.life == SLOT_WAITING;
 
     slot->failure = WIRE_FAIL_TEMPLATE;
-    if (!waiting)
+    if (!waiting) {
+        log_warn("slot %u: %s", slot->index, slot->why.text);
         slot->launcher->brew_pause_until_us = clock_us() + AHEAD_PAUSE_US;
+    }
     slot_event(slot, waiting ? SLOT_ON_FAILURE : SLOT_ON_HUSK_ENDING);
 }
 
@@ -145,7 +147,7 @@ void launch_go_on(struct slot *slot)
     const struct template *template = slot->family;
     int r = -ESRCH;
 
-    if (slot->ahead != AHEAD_PREPARED || !slot->state.volume)
+    if (slot->ahead != AHEAD_PREPARED || !slot->state.volume || slot->state.husk != HUSK_BREWING)
         return;
     slot->ahead = AHEAD_HOLDING;
     if (template && template->state == TEMPLATE_READY)

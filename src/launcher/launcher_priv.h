@@ -32,6 +32,8 @@ struct clone {
     uint64_t number;  /* of the request to the image */
     int sync;         /* on which the clone speaks until it is made; -1 = none */
     struct watch on_sync;
+    bool freeze, limit; /* once it is made: the image waits for it, and would stand still with it */
+    unsigned cpu_millis;
     bool done;   /* said by the clone */
     int32_t pid; /* in the template's namespace; 0 = not told yet */
 };
@@ -208,6 +210,8 @@ void slot_clone_ended(struct slot *slot, int status);
 void slot_stop(struct slot *slot);
 void slot_freeze(struct slot *slot, bool frozen);
 void slot_limit_cpu(struct slot *slot, unsigned millis);
+/** Does what was asked for while its clone was being made. */
+void slot_settle_clone(struct slot *slot);
 /** Called about every second: repeats what may have been lost, and complains. */
 void slot_tick(struct slot *slot);
 /** Removes groups that are empty by now. */

@@ -92,10 +92,15 @@ static void count_brew_failure(struct slot *slot)
         slot_event(slot, SLOT_ON_FAILURE);
 }
 
+static bool is_being_made(const struct slot *slot)
+{
+    return slot->clone.state == CLONE_HOLDING || slot->clone.state == CLONE_ASKED;
+}
+
 /* While a clone is being made any end of the slot's init is a failure of the START. */
 static void husk_ended(struct slot *slot)
 {
-    bool making = slot->clone.state == CLONE_HOLDING || slot->clone.state == CLONE_ASKED;
+    bool making = is_being_made(slot);
 
     if (making) {
         slot->failure = WIRE_FAIL_TEMPLATE;
@@ -254,6 +259,17 @@ void slot_brew(struct slot *slot)
 
 /* ------------------------------------------------------------------ actions */
 
+/* Dying takes processor time, too: a thousand processes would need minutes of a small share. A frozen process
+ * of a v1 group does not even die. */
+static void let_die(struct slot *slot)
+{
+    if (slot->limited)
+        (void)cgroup_limit_cpu(slot->cgroup, 0, NULL);
+    if (slot->frozen)
+        (void)cgroup_freeze(slot->cgroup, false, NULL);
+    slot->limited = slot->frozen = false;
+}
+
 static void do_kill(struct slot *slot)
 {
     if (!list_empty(&slot->brew_node) || slot->husk.pid == 0) {
@@ -263,14 +279,7 @@ static void do_kill(struct slot *slot)
     }
     slot->dying_since_us = clock_us();
     husk_kill(&slot->husk);
-    /* Dying takes processor time, too: a thousand processes would need minutes of a small share. */
-    if (slot->limited)
-        (void)cgroup_limit_cpu(slot->cgroup, 0, NULL);
-    slot->limited = false;
-    /* A frozen process of a v1 group does not even die. */
-    if (slot->frozen)
-        (void)cgroup_freeze(slot->cgroup, false, NULL);
-    slot->frozen = false;
+    let_die(slot);
 }
 
 static void do_failed(struct slot *slot)
@@ -336,6 +345,7 @@ static void do_scrub(struct slot *slot)
     if (slot->own)
         template_drop(slot->own);
     volumes_release(slot->launcher, slot);
+    let_die(slot);
     if (slot->cgroup)
         bury(slot->launcher, slot->cgroup);
     slot->cgroup = NULL;
@@ -348,13 +358,17 @@ void slot_event(struct slot *slot, enum slot_event event)
     /* Of a template whose end was told already: nobody waits for an EXITED, nor would anybody send a KILL. */
     if (event == SLOT_ON_HUSK_DEAD && slot->own && slot->env_id == 0 && slot->state.life == SLOT_RUNNING)
         slot->state.life = SLOT_LEAVING;
-    if (event == SLOT_ON_HUSK_DEAD || event == SLOT_ON_FAILURE)
+    /* A START that waits for the next husk still waits for a clone. */
+    if (event == SLOT_ON_FAILURE || (event == SLOT_ON_HUSK_DEAD && slot->state.life != SLOT_WAITING))
         template_forget_clone(slot);
     if (event == SLOT_ON_HUSK_DEAD && slot->own)
         template_drop(slot->own);
     unsigned actions = slot_step(&slot->state, event);
     bool launch_failed = (actions & SLOT_DO_LAUNCH) && launch_start(slot) < 0;
 
+    /* What cannot be had any more shall not come to life behind the message. */
+    if ((actions & SLOT_DO_FAILED) && (actions & SLOT_DO_KILL))
+        husk_kill(&slot->husk);
     if (actions & SLOT_DO_FAILED)
         do_failed(slot);
     if (actions & SLOT_DO_EXITED)
@@ -424,10 +438,23 @@ void slot_stop(struct slot *slot)
         slot_event(slot, SLOT_ON_HUSK_ENDING);
 }
 
+void slot_settle_clone(struct slot *slot)
+{
+    const struct clone wanted = slot->clone;
+
+    if (wanted.limit)
+        slot_limit_cpu(slot, wanted.cpu_millis);
+    if (wanted.freeze)
+        slot_freeze(slot, true);
+}
+
 void slot_freeze(struct slot *slot, bool frozen)
 {
     struct err err;
 
+    slot->clone.freeze = frozen && is_being_made(slot);
+    if (is_being_made(slot))
+        return;
     if (slot->state.life != SLOT_RUNNING || slot->state.husk != HUSK_RUNNING || slot->frozen == frozen)
         return;
     if (cgroup_freeze(slot->cgroup, frozen, &err) < 0)
@@ -440,6 +467,10 @@ void slot_limit_cpu(struct slot *slot, unsigned millis)
 {
     struct err err;
 
+    slot->clone.limit = is_being_made(slot);
+    slot->clone.cpu_millis = millis;
+    if (slot->clone.limit)
+        return;
     if (slot->state.life != SLOT_RUNNING || slot->state.husk != HUSK_RUNNING)
         return;
     if (cgroup_limit_cpu(slot->cgroup, millis, &err) < 0)

@@ -53,6 +53,7 @@ void template_forget_clone(struct slot *slot)
     }
     clone->sync = -1;
     clone->state = CLONE_NONE;
+    clone->freeze = clone->limit = false;
     clone->pid = 0;
 }
 
@@ -77,6 +78,7 @@ static void check_made(struct slot *slot)
     if (slot->clone.state != CLONE_ASKED || !slot->clone.done || slot->clone.pid == 0)
         return;
     slot->clone.state = CLONE_MADE;
+    slot_settle_clone(slot);
     take_early_end(slot);
 }
 
@@ -445,8 +447,23 @@ static void end_free_slots(struct template *template)
     }
 }
 
+/* What has been made is no failure, though nobody has heard of it yet. */
+static void hear_all(struct template *template)
+{
+    if (template->state == TEMPLATE_READY)
+        on_image(template);
+    list_each_safe(at, &template->launcher->busy)
+    {
+        struct slot *slot = list_entry(at, struct slot, node);
+
+        if (slot->family == template && slot->clone.state == CLONE_ASKED)
+            on_sync(slot);
+    }
+}
+
 static void stop(struct template *template)
 {
+    hear_all(template);
     unwatch(template->launcher, template->capture.socket);
     template_capture_cancel(&template->capture);
     close_image(template);

@@ -42,7 +42,7 @@ struct runtime_api {
     struct blob *event_body;
     struct blob *wake; /* for the parked runtime; NULL once it has it */
     bool invoked;      /* an invocation was handed out */
-    bool freed;
+    bool freed, muted;
 };
 
 static void reply_json(struct http_exchange *x, int status, const char *json)
@@ -447,6 +447,10 @@ static void on_request(struct http_exchange *x, void *ctx)
     struct http_slice id = { "", 0 };
 
     body_ended(api, x);
+    if (api->muted) {
+        http_abort(x);
+        return;
+    }
     switch (route_of(http_exchange_request(x), &id)) {
     case ROUTE_NEXT:
         handle_next(api, x);
@@ -611,6 +615,11 @@ struct runtime_api *runtime_api_free(struct runtime_api *api)
     api->next = NULL;
     http_server_free(api->server, on_server_freed, api);
     return NULL;
+}
+
+void runtime_api_mute(struct runtime_api *api)
+{
+    api->muted = true;
 }
 
 int runtime_api_adopt_parked(struct runtime_api *api, int fd, enum runtime_parked parked, const char *wake)

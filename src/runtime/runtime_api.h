@@ -70,6 +70,8 @@ struct runtime_api_owner {
 
 /** listener: taken (closed on failure too). Returns NULL on failure. */
 struct runtime_api *runtime_api_new(uv_loop_t *loop, int listener, const struct runtime_api_owner *owner);
+/** Answers nothing from now on: whoever asks is being ended. Who waits in `next` goes on waiting. */
+void runtime_api_mute(struct runtime_api *api);
 /** Closes every connection; no callback afterwards. Accepts NULL; returns NULL. */
 struct runtime_api *runtime_api_free(struct runtime_api *api);
 enum runtime_parked {

@@ -640,6 +640,8 @@ static void step(struct env *env, enum life_event event)
      */
     if (actions & LIFE_DO_KILL) {
         env_log_close(env);
+        if (env->api)
+            runtime_api_mute(env->api);
         send_simple(env, WIRE_KILL, 0);
     }
     if (actions & LIFE_DO_RELEASE)
@@ -722,11 +724,26 @@ static void on_started(struct env *env, uint64_t flags, int *fds, size_t fd_coun
     step(env, LIFE_ON_STARTED);
 }
 
+/* The launcher has given up a clone of which STARTED was said. It may have come to life all the same, at the
+ * last moment: only an event that it has not begun to read is given to another process. */
+static void no_clone(struct env *env)
+{
+    if (env->state == LIFE_BUSY && !env_has_not_begun(env)) {
+        step(env, LIFE_ON_FAILED);
+        return;
+    }
+    if (env->state == LIFE_BUSY) {
+        env->invocation->begun_us = clock_us();
+        env->invocation->deadline_wall_ms = clock_wall_ms() + (uint64_t)version_of(env)->timeout_s * 1000;
+    }
+    step(env, LIFE_ON_NO_CLONE);
+}
+
 static void on_failed(struct env *env, const struct wire_message *message)
 {
     if (message->number == WIRE_FAIL_TEMPLATE && env->template_id) {
-        templates_clone_refused(env->sched, env->template_id, env->state != LIFE_STARTING, message->text);
-        step(env, LIFE_ON_NO_CLONE);
+        templates_clone_refused(env->sched, env->template_id, env->api != NULL, message->text);
+        no_clone(env);
         return;
     }
     failure_plain(&env->failure, "Sandbox.Failure", NULL, message->text);

@@ -34,10 +34,12 @@ static struct code_cache_key key_of(const struct env *env)
 
 /* Node 18 cannot say who answers the import() of a script. Variables that Node reads at its start may ask for
  * source maps, hooks, or a cache of the customer's own. */
+/* What one tenant's environment has made, which runs its code, is not for another's. */
 static bool may_have_one(const struct fn_version *version)
 {
-    return text_starts(version->runtime, "nodejs") && strcmp(version->runtime, "nodejs18.x") != 0 &&
-           !fn_version_has_template(version) && !env_vars_against_clone(version);
+    return !version->per_tenant && text_starts(version->runtime, "nodejs") &&
+           strcmp(version->runtime, "nodejs18.x") != 0 && !fn_version_has_template(version) &&
+           !env_vars_against_clone(version);
 }
 
 void env_cache_choose(struct env *env)

@@ -56,6 +56,7 @@ static const struct row table[LIFE_STATE_COUNT][LIFE_EVENT_COUNT] = {
         [LIFE_ON_NEXT]    = TO(BUSY, 0), /* the Runtime API gives it the same invocation again */
         [LIFE_ON_RESULT]  = TO(RESPONDED, LIFE_DO_ANSWER),
         [LIFE_ON_EXITED]  = TO(DOWN, LIFE_DO_STOP_TIMER | LIFE_DO_FAIL | LIFE_DO_ARM_IDLE | LIFE_DO_POOL),
+        [LIFE_ON_FAILED]  = TO(STOPPING, LIFE_DO_STOP_TIMER | LIFE_DO_FAIL | LIFE_DO_KILL),
         /* Nobody has read the event: an ordinary process gets it. */
         [LIFE_ON_NO_CLONE] = TO(RESTARTING, LIFE_DO_STOP_TIMER | LIFE_DO_START | LIFE_DO_ARM_INVOKE),
         [LIFE_ON_UNREAD]  = TO(STOPPING, LIFE_DO_STOP_TIMER | LIFE_DO_GIVE_BACK | LIFE_DO_KILL),

@@ -43,7 +43,7 @@ enum life_event {
     LIFE_ON_INIT_ERROR, /* the runtime posted init/error */
     LIFE_ON_EXITED,     /* the runtime process is gone */
     LIFE_ON_UNREAD,     /* a clone is gone or stands still, and has not begun to read what it was given */
-    LIFE_ON_FAILED,     /* the launcher could not start it */
+    LIFE_ON_FAILED,     /* the launcher could not start it; a clone's, also after STARTED */
     LIFE_ON_NO_CLONE,   /* its template made no clone, and there is nothing of it; also after STARTED */
     LIFE_ON_TIMEOUT,    /* the state's limit passed */
     LIFE_ON_LINGER,     /* idle long enough to be frozen */

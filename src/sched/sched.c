@@ -236,7 +236,8 @@ static struct invocation *dequeue(struct pool *pool)
     struct invocation *invocation = list_entry(pool->queue.next, struct invocation, node);
 
     list_remove(&invocation->node);
-    pool->queued--;
+    if (--pool->queued == 0)
+        pool->ordinary = 0; /* nobody waits for one any more */
     return invocation;
 }
 

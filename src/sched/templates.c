@@ -26,7 +26,8 @@
 
 enum {
     STEP_MS = 10000, /* of each step until it is ready */
-    WATCH_MS = 20,   /* a clone that notices what has changed, by a timer or a thread, does so by then */
+    WATCH_MS = 100, /* from asking for a clone on: it is made by then, and what notices that it is another has
+                       done so */
     INIT_MS = 130000,
     CREDENTIALS_MS = 60000,
     KEY_LIFE_MS = 12 * 3600 * 1000,

@@ -170,6 +170,27 @@ def test_the_death_of_an_image_is_told_and_harms_no_clone(launcher, code):
     clone.kill()
 
 
+def test_a_clone_is_frozen_when_it_is_made_and_not_before(launcher, code):
+    """The image waits for the clone: frozen with it, it would make no other."""
+    template = make_template(launcher, code)
+    (image,) = image_of(launcher)
+    os.kill(image, signal.SIGSTOP)
+    env = launcher.start(code, template=template.env_id)
+    launcher.send(driver.FREEZE, env.env_id)
+    launcher.send(driver.CPU, env.env_id, number=500)
+    time.sleep(0.2)
+    os.kill(image, signal.SIGCONT)
+    other = launcher.start(code, template=template.env_id)
+    assert other.ask("e echo made") == "made\n"
+    with pytest.raises(TimeoutError):
+        env.ask("e echo thawed", timeout=0.3)
+    launcher.send(driver.THAW, env.env_id)
+    env.connection.settimeout(10)
+    assert env.connection.recv(64).startswith(b"thawed")
+    for one in (env, other, template):
+        one.kill()
+
+
 def test_a_clone_that_does_not_come_fails_after_started(launcher, code):
     template = make_template(launcher, code)
     (image,) = image_of(launcher)

@@ -123,6 +123,19 @@ static void test_it_is_there_after_a_restart(void **state)
     (void)code_cache_free(cache);
 }
 
+static void test_less_room_than_before_holds_at_once(void **state)
+{
+    struct code_cache *cache = open_cache(1000);
+
+    (void)state;
+    put(cache, &a, "12345");
+    (void)code_cache_free(cache);
+    cache = open_cache(0);
+    assert_int_equal(code_cache_choose(cache, &a), CODE_CACHE_NONE);
+    expect_file("code-cache/1-" CODE_A "-nodejs20.x/modules", NULL);
+    (void)code_cache_free(cache);
+}
+
 static void test_what_does_not_belong_there_is_removed_at_the_start(void **state)
 {
     static const char *const names[] = { "code-cache/x", "code-cache/1-" CODE_A "-nodejs20.x",
@@ -218,6 +231,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_one_makes_it_and_later_ones_use_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_it_is_there_after_a_restart, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_less_room_than_before_holds_at_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_does_not_belong_there_is_removed_at_the_start, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_the_longest_unused_one_goes, set_up, tear_down),

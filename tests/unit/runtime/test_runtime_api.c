@@ -155,6 +155,26 @@ static void deliver(struct world *w)
 
 /* A connection that ends by itself stays with the kernel for a minute, and the slot's next environment pays
  * for looking it up. */
+static void test_who_is_being_ended_is_given_nothing(void **state)
+{
+    (void)state;
+    struct world w;
+    int again = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    char byte;
+
+    open_world(&w, NULL);
+    turn(&w);
+    deliver(&w);
+    runtime_api_mute(w.api);
+    assert_int_equal(connect(again, (struct sockaddr *)&w.address, sizeof w.address), 0);
+    assert_int_equal(send(again, NEXT, strlen(NEXT), MSG_NOSIGNAL), strlen(NEXT));
+    turn(&w);
+    assert_int_equal(recv(again, &byte, 1, 0), -1);
+    assert_int_equal(errno, ECONNRESET);
+    (void)close(again);
+    close_world(&w);
+}
+
 static void test_who_waits_for_work_is_reset_at_the_end(void **state)
 {
     (void)state;
@@ -445,6 +465,7 @@ static void test_it_says_whether_what_it_was_given_was_of_use(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_who_is_being_ended_is_given_nothing),
         cmocka_unit_test(test_who_waits_for_work_is_reset_at_the_end),
         cmocka_unit_test(test_what_it_compiled_is_taken_once_and_not_before_an_invocation),
         cmocka_unit_test(test_nothing_and_too_much),

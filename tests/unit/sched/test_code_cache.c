@@ -136,6 +136,16 @@ static void test_the_first_makes_it_and_later_ones_use_it(void **state)
     evict(w, id);
 }
 
+static void test_functions_with_tenants_have_none(void **state)
+{
+    struct world *w = *state;
+
+    w->per_tenant = true;
+    put_as(w, "nodejs20.x", -1, "second", false);
+    invoke_tenant(w, "a");
+    assert_int_equal(env_of(w, expect_message(w, WIRE_START))->code_cache, CODE_CACHE_NONE);
+}
+
 static void test_while_it_is_made_nobody_else_does_and_it_stays_awake(void **state)
 {
     struct world *w = *state;
@@ -277,6 +287,7 @@ int main(void)
         TEST(test_it_goes_with_its_code),
         TEST(test_what_comes_after_a_change_is_not_kept),
         TEST(test_node_18_has_none),
+        TEST(test_functions_with_tenants_have_none),
         TEST(test_python_has_none),
         TEST(test_versions_with_a_template_of_their_own_have_none),
     };

@@ -366,7 +366,7 @@ static void test_a_clone_that_does_not_come_leaves_the_event_to_an_ordinary_proc
 
     invoke(w);
     id = cloned(w, template_id);
-    expect_text(w, "Lambda-Runtime-Aws-Request-Id: request");
+    turn(w);
     failed(w, id, WIRE_FAIL_TEMPLATE);
     assert_int_equal(expect_message(w, WIRE_START), id);
     assert_int_equal(start.template_id, 0);
@@ -377,6 +377,23 @@ static void test_a_clone_that_does_not_come_leaves_the_event_to_an_ordinary_proc
     answer(w);
     assert_int_equal(w->answers, 1);
     expect_listed(w, "\"clones\":0,\"fallbacks\":1");
+}
+
+/* It came to life while the launcher gave it up: what it reads it may have begun, and nobody else gets that.
+ */
+static void test_an_event_that_was_read_is_given_to_nobody_else(void **state)
+{
+    struct world *w = *state;
+    uint64_t template_id = snap_start(w, "invocation/next"), id;
+
+    invoke(w);
+    id = cloned(w, template_id);
+    expect_text(w, "Lambda-Runtime-Aws-Request-Id: request");
+    failed(w, id, WIRE_FAIL_TEMPLATE);
+    assert_int_equal(expect_message(w, WIRE_KILL), id);
+    expect_answer(w, 0, SCHED_UNAVAILABLE, "The execution environment was lost");
+    simple(w, WIRE_GONE, id);
+    expect_silence(w);
 }
 
 static void test_an_idle_one_that_did_not_come_is_replaced(void **state)
@@ -771,6 +788,8 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(
             test_a_clone_that_does_not_come_leaves_the_event_to_an_ordinary_process, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_an_event_that_was_read_is_given_to_nobody_else, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(test_an_idle_one_that_did_not_come_is_replaced, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_capture_that_is_refused_is_nobody_s_failure, set_up,
                                         tear_down),
