@@ -66,8 +66,9 @@ def test_ps_lists_the_templates_of_runtimes_in_use(server, folder, removed):
     removed.append(name)
     server.irori("deploy", str(folder), "--name", name, "--runtime", "nodejs20.x", "--handler", "index.handler")
     server.irori("invoke", name)
-    (row,) = [item for item in server.irori_json("ps", "--templates")["templates"] if item["runtime"] == "nodejs20.x"]
-    assert row["kind"] == "runtime" and row["clones"] + row["fallbacks"] >= 1, row
+    (row,) = [item for item in server.irori_json("ps", "--templates")["templates"]
+              if (item["runtime"], item["kind"]) == ("nodejs20.x", "runtime")]
+    assert row["clones"] + row["fallbacks"] >= 1, row
     assert re.search(r"every function +nodejs20\.x +\w+", server.irori("ps", "--templates").stdout)
 
 

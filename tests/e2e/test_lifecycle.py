@@ -5,7 +5,7 @@ import re
 import time
 
 import pytest
-from harness import wait
+from harness import procs, wait
 from harness.archives import pack_folder
 from harness.paths import FUNCTIONS
 
