@@ -35,7 +35,7 @@ _irori()
         ;;
     --endpoint | --region | --name | --env | --memory | --timeout | --handler | --description | --role | --payload | \
         --qualifier | --client-context | --tenant-id | --tenant-header | --lines | --listen | --account-id | \
-        --account-concurrency | --allow-host | --busy-poll-us | --freeze-after-ms | --idle-timeout-ms | --log-deleted | --log-max-mb | \
+        --account-concurrency | --allow-host | --busy-poll-us | --freeze-after-ms | --idle-timeout-ms | --log-deleted | --code-cache-max-mb | --log-max-mb | \
         --max-environments | --max-memory-mb | --spare-slots | --template-idle-ms | -n | -e | -m | -t | -p | -q)
         return
         ;;
