@@ -341,6 +341,18 @@ static bool is_clone_of_version(struct run *run, const struct room *room)
     return false;
 }
 
+/* A template in this state will be ready, or found unfit, without anybody's doing. */
+static bool is_on_its_way(const char *state)
+{
+    static const char *const states[] = { "starting", "loading", "capturing", "proving", "watching" };
+
+    for (size_t i = 0; i < sizeof states / sizeof *states; i++) {
+        if (strcmp(state, states[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* Waits while the version's template is being made. Returns whether there is one then. */
 static bool wait_for_template(struct run *run)
 {
@@ -351,8 +363,7 @@ static bool wait_for_template(struct run *run)
         AUTO_JSON *json = NULL;
         const char *state = json_text(own_template(run, &json), "state", "");
 
-        if (strcmp(state, "starting") != 0 && strcmp(state, "loading") != 0 &&
-            strcmp(state, "capturing") != 0)
+        if (!is_on_its_way(state))
             return strcmp(state, "ready") == 0;
         (void)nanosleep(&pause, NULL);
     }

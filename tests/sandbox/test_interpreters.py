@@ -28,7 +28,7 @@ def template(launcher):
     def make(runtime, files, **options):
         handler = "index.handler" if runtime.startswith("nodejs") else "lambda_function.handler"
         made.append(Template(launcher, launcher.add_code(files), **managed(launcher, runtime),
-                             env=[*runtime_api.VARIABLES, "_HANDLER=" + handler], **options))
+                             env=[*runtime_api.VARIABLES, "IRORI_TEMPLATE=function", "_HANDLER=" + handler], **options))
         return made[-1].captured()
 
     yield make
@@ -156,7 +156,7 @@ export const handler = async (event) => {
 
 
 def test_a_large_heap_is_collected(node):
-    made = node(HEAP, memory=1024)
+    made = node(HEAP, memory=3072)
     clones = [made.clone() for _ in range(2)]
     for clone in clones:
         assert clone.invoke({"heap": True}) > 150 << 20
