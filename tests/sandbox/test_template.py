@@ -145,7 +145,16 @@ def test_clones_outlive_their_template(launcher, code):
 
 
 def image_of(launcher):
-    """The processes that hold templates' memory: children of an init, with a descriptor above 900 and without /tmp of their own."""
+    """The process that holds the template's memory; those of templates that were killed before get a moment to end."""
+    deadline = time.monotonic() + 10 * driver.SLOW
+    while len(found := images_of(launcher)) != 1:
+        assert time.monotonic() < deadline, [pathlib.Path(f"/proc/{pid}/status").read_text() for pid in found]
+        time.sleep(0.05)
+    return found
+
+
+def images_of(launcher):
+    """Children of an init, with a descriptor above 900 and without /tmp of their own."""
     found = []
     for process in pathlib.Path("/proc").glob("[0-9]*"):
         try:
