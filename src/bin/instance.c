@@ -182,7 +182,7 @@ static int give(const struct instance *instance, const char *dir, struct err *er
     if (fstat(instance->data_fd, &info) < 0)
         return err_set(err, ERR_SYSTEM, errno, "data folder");
     moved = info.st_uid != instance->uid;
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
         char path[4200];
 
         if (mkdirat(instance->data_fd, folders[i], 0700) < 0 && errno != EEXIST)
@@ -193,7 +193,7 @@ static int give(const struct instance *instance, const char *dir, struct err *er
         if (moved && nftw(path, chown_one, 16, FTW_PHYS) < 0)
             return err_set(err, ERR_SYSTEM, errno, "owner of '%s'", path);
     }
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         if (give_file(instance, files[i], err) < 0)
             return -EINVAL;
     }

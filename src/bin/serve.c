@@ -394,7 +394,7 @@ static int run(struct server *server)
             begin_stop(server);
         }
         if (server->stopping && server->irorid <= 0 && server->launcher <= 0 && !sweep(server))
-            return server->failed ? 1 : 0;
+            return server->failed || server->unswept ? 1 : 0;
         if (server->stopping && clock_us() > server->stop_deadline_us) {
             log_error("the programs did not end in time; killing them");
             if (server->irorid > 0)

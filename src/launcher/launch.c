@@ -206,7 +206,7 @@ int launch_start(struct slot *slot)
 
     slot->exit = (struct wire_exited){ .env_id = slot->env_id, .kind = WIRE_EXIT_SIGNAL, .value = 9 };
     slot->exit_text[0] = '\0';
-    slot->oom_kills = cgroup_oom_kills(slot->cgroup);
+    slot->oom_kills = slot->state.restarted ? cgroup_oom_kills(slot->cgroup) : 0; /* a new group has none */
     slot->soiled = true;
     if (slot->ahead == AHEAD_HELD)
         return start_held(slot);

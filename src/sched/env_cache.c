@@ -32,9 +32,9 @@ static struct code_cache_key key_of(const struct env *env)
     return (struct code_cache_key){ version->uid_index, version->code_sha256, version->runtime };
 }
 
-/* Node 18 cannot say who answers the import() of a script. Variables that Node reads at its start may ask for
- * source maps, hooks, or a cache of the customer's own. */
-/* What one tenant's environment has made, which runs its code, is not for another's. */
+/* What one tenant's environment has made, which runs its code, is not for another's. Node 18 cannot say who
+ * answers the import() of a script. Variables that Node reads at its start may ask for source maps, hooks, or
+ * a cache of the customer's own. */
 static bool may_have_one(const struct fn_version *version)
 {
     return !version->per_tenant && text_starts(version->runtime, "nodejs") &&
@@ -46,9 +46,7 @@ void env_cache_choose(struct env *env)
 {
     struct code_cache_key key = key_of(env);
 
-    /* A start that was to be a clone has chosen already. */
-    if (!cache_of(env) || env->code_cache != CODE_CACHE_NONE || env->reservation || !env->pool->current ||
-        !may_have_one(env->pool->version))
+    if (!cache_of(env) || env->reservation || !env->pool->current || !may_have_one(env->pool->version))
         return;
     env->code_cache = code_cache_choose(cache_of(env), &key);
 }

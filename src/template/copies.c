@@ -29,9 +29,8 @@ void copies_note(struct copies *copies, const struct proc_area *area)
     uint64_t start = (area->start + HUGE_BYTES - 1) / HUGE_BYTES * HUGE_BYTES,
              end = area->end / HUGE_BYTES * HUGE_BYTES;
 
-    if (area->shared)
-        return;
-    if (is_file(area) || !area->writable || start >= end || copies->heap_count == COPIES_MAX_HEAPS)
+    if (area->shared || is_file(area) || !area->writable || start >= end ||
+        copies->heap_count == COPIES_MAX_HEAPS)
         return;
     copies->heaps[copies->heap_count].start = start;
     copies->heaps[copies->heap_count++].end = end;
