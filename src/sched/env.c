@@ -232,6 +232,7 @@ static void on_timer(uv_timer_t *timer)
     bool watched = env->peer_fd >= 0;
 
     if (env_has_not_begun(env)) {
+        templates_clone_died(env->sched, env->template_id, NULL);
         step(env, LIFE_ON_UNREAD);
         return;
     }
@@ -527,9 +528,8 @@ static void give_back(struct env *env, enum life_state before)
 {
     struct invocation *invocation = env->invocation;
 
-    log_info("environment %s of %s: a clone %s before it had read anything", env->uuid,
-             version_of(env)->function_name, env->exited ? "ended" : "stood still");
-    templates_clone_died(env->sched, env->template_id, env->exited);
+    log_info("environment %s of %s: a clone has not read what it was given; another process gets it",
+             env->uuid, version_of(env)->function_name);
     env->invocation = NULL;
     buf_done(&env->tail);
     if (before == LIFE_INIT)
@@ -728,15 +728,10 @@ static void on_started(struct env *env, uint64_t flags, int *fds, size_t fd_coun
  * last moment: only an event that it has not begun to read is given to another process. */
 static void no_clone(struct env *env)
 {
-    if (env->state == LIFE_BUSY && !env_has_not_begun(env)) {
-        step(env, LIFE_ON_FAILED);
-        return;
-    }
-    if (env->state == LIFE_BUSY) {
-        env->invocation->begun_us = clock_us();
-        env->invocation->deadline_wall_ms = clock_wall_ms() + (uint64_t)version_of(env)->timeout_s * 1000;
-    }
-    step(env, LIFE_ON_NO_CLONE);
+    if (env->state != LIFE_BUSY)
+        step(env, LIFE_ON_NO_CLONE);
+    else
+        step(env, env_has_not_begun(env) ? LIFE_ON_UNREAD : LIFE_ON_FAILED);
 }
 
 static void on_failed(struct env *env, const struct wire_message *message)
@@ -754,11 +749,11 @@ static void on_failed(struct env *env, const struct wire_message *message)
 
 static void on_exited(struct env *env, const struct wire_exited *exited)
 {
-    bool unread = env_has_not_begun(env);
+    bool unread = env_has_not_begun(env), untried = (env->state == LIFE_IDLE || env->state == LIFE_FROZEN) &&
+                                                    env_is_untried(env) && !exited->out_of_memory;
 
     env->exited = exited;
-    if ((env->state == LIFE_IDLE || env->state == LIFE_FROZEN) && env_is_untried(env) &&
-        !exited->out_of_memory)
+    if (unread || untried)
         templates_clone_died(env->sched, env->template_id, exited);
     step(env, unread ? LIFE_ON_UNREAD : LIFE_ON_EXITED);
     env->exited = NULL;

@@ -11,8 +11,8 @@
  *   anything ─evict─▶ STOPPING ─gone─▶ DEAD
  *
  * A start that was to be a clone and could not is an ordinary one; nobody sees the difference, even if
- * STARTED was said and the event given to where the clone would have been. Nor does anybody when a clone does
- * not even read what it is given: it ends, and its invocation is given to another.
+ * STARTED was said. Nor does anybody when a clone does not even read what it is given, or never comes to be
+ * where it was given: it ends, and its invocation is given to another.
  * DOWN has a slot and /tmp but no process worth keeping: the next invocation
  * starts one and pays for its INIT ("suppressed init").
  * sched/env.c feeds the events in and carries the actions out, in bit order.
@@ -42,9 +42,9 @@ enum life_event {
     LIFE_ON_RESULT,     /* the runtime posted a response or an error */
     LIFE_ON_INIT_ERROR, /* the runtime posted init/error */
     LIFE_ON_EXITED,     /* the runtime process is gone */
-    LIFE_ON_UNREAD,     /* a clone is gone or stands still, and has not begun to read what it was given */
+    LIFE_ON_UNREAD,     /* a clone is gone, stands still or was not made, and what it was given is unread */
     LIFE_ON_FAILED,     /* the launcher could not start it; a clone's, also after STARTED */
-    LIFE_ON_NO_CLONE,   /* its template made no clone, and there is nothing of it; also after STARTED */
+    LIFE_ON_NO_CLONE,   /* its template made no clone, and it was given no event; also after STARTED */
     LIFE_ON_TIMEOUT,    /* the state's limit passed */
     LIFE_ON_LINGER,     /* idle long enough to be frozen */
     LIFE_ON_EVICT,      /* no longer wanted; only for environments without an invocation */

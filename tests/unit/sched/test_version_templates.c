@@ -362,18 +362,20 @@ static void test_clones_that_cannot_be_made_retire_it(void **state)
 static void test_a_clone_that_does_not_come_leaves_the_event_to_an_ordinary_process(void **state)
 {
     struct world *w = *state;
-    uint64_t template_id = snap_start(w, "invocation/next"), id;
+    uint64_t template_id = snap_start(w, "invocation/next"), id, other;
 
     invoke(w);
     id = cloned(w, template_id);
     turn(w);
     failed(w, id, WIRE_FAIL_TEMPLATE);
-    assert_int_equal(expect_message(w, WIRE_START), id);
+    other = expect_message(w, WIRE_START);
     assert_int_equal(start.template_id, 0);
+    assert_int_equal(expect_message(w, WIRE_KILL), id);
+    simple(w, WIRE_GONE, id);
     assert_int_equal(w->answers, 0);
-    started(w, id);
+    started(w, other);
     call(w, "GET", "invocation/next", "");
-    assert_int_equal(expect_message(w, WIRE_CPU), id);
+    assert_int_equal(expect_message(w, WIRE_CPU), other);
     answer(w);
     assert_int_equal(w->answers, 1);
     expect_listed(w, "\"clones\":0,\"fallbacks\":1");
