@@ -5,10 +5,8 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
-#include "base/blob.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/id.h"
@@ -17,7 +15,6 @@
 #include "logs/logs.h"
 #include "model/function.h"
 #include "runtime/runtime_api.h"
-#include "sched/env_vars.h"
 #include "sched/report.h"
 #include "sched/sched_priv.h"
 #include "wire/wire.h"
@@ -33,8 +30,6 @@ enum {
     UNREAD_MS = 5000,
 };
 
-static void step(struct env *env, enum life_event event);
-
 static const struct fn_version *version_of(const struct env *env)
 {
     return env->pool->version;
@@ -47,62 +42,6 @@ static void close_fd(int *fd)
     *fd = -1;
 }
 
-static void send_simple(struct env *env, enum wire_type type, uint64_t number)
-{
-    struct wire_message message = { .type = type, .env_id = env->id, .number = number, .text = "" };
-
-    if (env->sched->link)
-        (void)link_send(env->sched->link, &message);
-}
-
-/* ordinary: not as a clone. */
-static int send_start(struct env *env, enum wire_type type, bool ordinary)
-{
-    const struct fn_version *version = version_of(env);
-    struct env_vars_input input = {
-        .version = version,
-        .region = env->sched->config.region,
-        .log_stream = env->stream,
-        .access_key = env->key.access_key,
-        .secret = env->key.secret,
-        .token = env->key.token,
-        .credentials_token = env->token,
-        .interpreter = sched_interpreter(env->sched, version->runtime),
-    };
-    struct env_vars vars;
-    struct wire_message message = { .type = type, .text = "" };
-    int result;
-
-    env_choose_template(env, ordinary);
-    if (type == WIRE_START)
-        env_cache_choose(env);
-    input.code_cache = env_cache_instruction(env);
-    result = env_vars_build(&input, &vars);
-    if (result < 0)
-        return result;
-    env->has_wrapper = vars.has_wrapper;
-    env_prepare_wake(env, &vars);
-    message.start = (struct wire_start){
-        .env_id = env->id,
-        .uid_index = version->uid_index,
-        .memory_mb = version->memory_mb,
-        .tmp_mb = version->tmp_mb,
-        .runtime = version->runtime,
-        .code = version->code_sha256,
-        .hostname = SANDBOX_HOSTNAME,
-        .argv = (const char *const *)vars.argv,
-        .argc = (uint32_t)vars.argc,
-        .env = (const char *const *)vars.env,
-        .envc = (uint32_t)vars.count,
-        .flags = env->code_cache == CODE_CACHE_USE ? WIRE_START_CODE_CACHE : 0,
-        .template_id = env->template_id,
-    };
-    message.env_id = env->id;
-    result = env->sched->link ? link_send(env->sched->link, &message) : -ENOTCONN;
-    env_vars_done(&vars);
-    return result;
-}
-
 /* ---- the runtime's side ---- */
 
 static void on_runtime_next(void *ctx)
@@ -112,7 +51,7 @@ static void on_runtime_next(void *ctx)
     /* It asks on another connection, and is given the invocation there. */
     if (env->state == LIFE_BUSY)
         close_fd(&env->peer_fd);
-    step(env, LIFE_ON_NEXT);
+    env_step(env, LIFE_ON_NEXT);
 }
 
 /* A clone is told what is its own; an ordinary process has nothing to wait for. */
@@ -171,7 +110,7 @@ static void on_runtime_result(const struct runtime_result *result, void *ctx)
 
     close_fd(&env->peer_fd);
     if (env->state != LIFE_BUSY) {
-        step(env, LIFE_ON_RESULT); /* too late: nobody waits any more */
+        env_step(env, LIFE_ON_RESULT); /* too late: nobody waits any more */
         return;
     }
     if (env_is_untried(env))
@@ -199,7 +138,7 @@ static void on_runtime_result(const struct runtime_result *result, void *ctx)
         answer(env, SCHED_FUNCTION_ERROR, "error", "Runtime.InvalidResponseModeHeader", "", 0);
         break;
     }
-    step(env, LIFE_ON_RESULT);
+    env_step(env, LIFE_ON_RESULT);
 }
 
 static void on_runtime_init_error(const struct runtime_result *result, void *ctx)
@@ -207,8 +146,24 @@ static void on_runtime_init_error(const struct runtime_result *result, void *ctx
     struct env *env = ctx;
 
     env->init_error = result;
-    step(env, LIFE_ON_INIT_ERROR);
+    env_step(env, LIFE_ON_INIT_ERROR);
     env->init_error = NULL;
+}
+
+struct runtime_api_owner env_runtime_owner(struct env *env)
+{
+    bool has_template = fn_version_has_template(version_of(env));
+    struct runtime_api_owner owner = {
+        .on_next = on_runtime_next,
+        .on_result = on_runtime_result,
+        .on_init_error = on_runtime_init_error,
+        .on_restore_next = has_template ? on_runtime_restore_next : NULL,
+        .on_credentials = has_template ? on_runtime_credentials : NULL,
+        .ctx = env,
+    };
+
+    env_cache_listen(env, &owner);
+    return owner;
 }
 
 /* ---- actions ---- */
@@ -223,7 +178,7 @@ static void arm(struct env *env, uint64_t ms)
 
 static void limit_cpu(struct env *env)
 {
-    send_simple(env, WIRE_CPU, (uint64_t)version_of(env)->memory_mb * 1000 / FN_VCPU_MB);
+    env_send(env, WIRE_CPU, (uint64_t)version_of(env)->memory_mb * 1000 / FN_VCPU_MB);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -233,7 +188,7 @@ static void on_timer(uv_timer_t *timer)
 
     if (env_has_not_begun(env)) {
         templates_clone_died(env->sched, env->template_id, NULL);
-        step(env, LIFE_ON_UNREAD);
+        env_step(env, LIFE_ON_UNREAD);
         return;
     }
     if (env->rest_ms > 0) {
@@ -242,7 +197,7 @@ static void on_timer(uv_timer_t *timer)
         arm(env, env->rest_ms);
         return;
     }
-    step(env, env->state == LIFE_IDLE ? LIFE_ON_LINGER : LIFE_ON_TIMEOUT);
+    env_step(env, env->state == LIFE_IDLE ? LIFE_ON_LINGER : LIFE_ON_TIMEOUT);
 }
 
 /* The invocation's time. An INIT inside it has all processors for as long as one outside, no longer. A clone
@@ -590,7 +545,7 @@ static void start_unreachable(struct env *env)
 {
     failure_plain(&env->failure, "Sandbox.Failure", NULL, "The launcher cannot be reached");
     env->failed_reason = WIRE_FAIL_SYSTEM;
-    step(env, LIFE_ON_FAILED);
+    env_step(env, LIFE_ON_FAILED);
 }
 
 static bool is_ending(enum life_state state)
@@ -598,7 +553,7 @@ static bool is_ending(enum life_state state)
     return state == LIFE_STOPPING || state == LIFE_DEAD;
 }
 
-static void step(struct env *env, enum life_event event)
+void env_step(struct env *env, enum life_event event)
 {
     enum life_state before = env->state;
     bool unreachable = false;
@@ -614,27 +569,27 @@ static void step(struct env *env, enum life_event event)
     if (actions & LIFE_DO_STOP_TIMER)
         (void)uv_timer_stop(&env->timer);
     if (actions & LIFE_DO_THAW)
-        send_simple(env, WIRE_THAW, 0);
+        env_send(env, WIRE_THAW, 0);
     if (actions & LIFE_DO_UNPOOL)
         sched_withdraw(env);
     if (actions & LIFE_DO_RESTART) {
         close_process(env);
-        unreachable = send_start(env, WIRE_RESTART, true) < 0;
+        unreachable = env_send_start(env, WIRE_RESTART, true) < 0;
     }
     if (actions & LIFE_DO_START) {
         close_process(env);
         env->restore_us = 0;
-        unreachable = send_start(env, WIRE_START, true) < 0;
+        unreachable = env_send_start(env, WIRE_START, true) < 0;
     }
     if (actions & LIFE_DO_LIMIT_CPU)
         limit_cpu(env);
     act_on_invocation(env, actions, before, event);
     act_on_timer(env, actions);
     if (actions & LIFE_DO_STOP)
-        send_simple(env, WIRE_STOP, 0);
+        env_send(env, WIRE_STOP, 0);
     if (actions & LIFE_DO_FREEZE) {
         env_log_drain(env);
-        send_simple(env, WIRE_FREEZE, 0);
+        env_send(env, WIRE_FREEZE, 0);
     }
     /* Its connection stays until it is gone: who finds it closed dies with much ado, at the cost of others.
      */
@@ -642,7 +597,7 @@ static void step(struct env *env, enum life_event event)
         env_log_close(env);
         if (env->api)
             runtime_api_mute(env->api);
-        send_simple(env, WIRE_KILL, 0);
+        env_send(env, WIRE_KILL, 0);
     }
     if (actions & LIFE_DO_RELEASE)
         release(env);
@@ -654,154 +609,15 @@ static void step(struct env *env, enum life_event event)
         start_unreachable(env);
 }
 
-/* ---- the launcher's side ---- */
-
-static void log_init_start(struct env *env)
-{
-    struct buf *log = env_log_platform(env);
-    size_t from = log->len;
-
-    if (env->restored)
-        report_restore_start(version_of(env), env->sched->config.region, clock_wall_ms(), log);
-    else
-        report_init_start(version_of(env), env->sched->config.region,
-                          env->state == LIFE_STARTING ? "init" : "invoke", clock_wall_ms(), log);
-    env_log_written(env, from);
-}
-
-static void take_fds(struct env *env, uint64_t flags, int *fds, size_t fd_count)
-{
-    bool has_template = fn_version_has_template(version_of(env));
-    struct runtime_api_owner owner = {
-        .on_next = on_runtime_next,
-        .on_result = on_runtime_result,
-        .on_init_error = on_runtime_init_error,
-        .on_restore_next = has_template ? on_runtime_restore_next : NULL,
-        .on_credentials = has_template ? on_runtime_credentials : NULL,
-        .ctx = env,
-    };
-
-    env_cache_listen(env, &owner);
-    env->api = runtime_api_new(env->sched->config.loop, fds[WIRE_FD_LISTENER], &owner);
-    fds[WIRE_FD_LISTENER] = -1;
-    (void)env_log_open(env, fds[WIRE_FD_LOG]);
-    fds[WIRE_FD_LOG] = -1;
-    env->pidfd = fds[WIRE_FD_PIDFD];
-    env->memory_usage_fd = fds[WIRE_FD_MEMORY_USAGE];
-    env->memory_stat_fd = fds[WIRE_FD_MEMORY_STAT];
-    fds[WIRE_FD_PIDFD] = fds[WIRE_FD_MEMORY_USAGE] = fds[WIRE_FD_MEMORY_STAT] = -1;
-    if (fd_count > WIRE_FD_MEMORY_PEAK) {
-        env->memory_peak_fd = fds[WIRE_FD_MEMORY_PEAK];
-        fds[WIRE_FD_MEMORY_PEAK] = -1;
-    }
-    if ((flags & WIRE_PARKED) && fd_count > WIRE_FD_PEER && env->template_id)
-        env_wake_clone(env, fds);
-    /* What is restored is told when it asks. */
-    if (!env->restored) {
-        free(env->wake);
-        env->wake = NULL;
-    }
-}
-
-static void on_started(struct env *env, uint64_t flags, int *fds, size_t fd_count)
-{
-    if (env->state != LIFE_STARTING && env->state != LIFE_RESTARTING) {
-        step(env, LIFE_ON_STARTED);
-        return;
-    }
-    if (fd_count < WIRE_FD_MEMORY_PEAK) {
-        failure_plain(&env->failure, "Sandbox.Failure", NULL, "The launcher sent too few descriptors");
-        step(env, LIFE_ON_FAILED);
-        return;
-    }
-    env->init_begun_us = clock_us();
-    if (!(flags & WIRE_PARKED)) {
-        env->template_id = 0; /* the launcher made an ordinary one */
-        env->restored = false;
-    }
-    log_init_start(env);
-    take_fds(env, flags, fds, fd_count);
-    step(env, LIFE_ON_STARTED);
-}
-
-/* The launcher has given up a clone of which STARTED was said. It may have come to life all the same, at the
- * last moment: only an event that it has not begun to read is given to another process. */
-static void no_clone(struct env *env)
-{
-    if (env->state != LIFE_BUSY)
-        step(env, LIFE_ON_NO_CLONE);
-    else
-        step(env, env_has_not_begun(env) ? LIFE_ON_UNREAD : LIFE_ON_FAILED);
-}
-
-static void on_failed(struct env *env, const struct wire_message *message)
-{
-    if (message->number == WIRE_FAIL_TEMPLATE && env->template_id) {
-        templates_clone_refused(env->sched, env->template_id, env->api != NULL, message->text);
-        no_clone(env);
-        return;
-    }
-    failure_plain(&env->failure, "Sandbox.Failure", NULL, message->text);
-    env->failed_reason = (uint32_t)message->number;
-    log_warn("environment %s of %s: %s", env->uuid, version_of(env)->function_name, message->text);
-    step(env, LIFE_ON_FAILED);
-}
-
-static void on_exited(struct env *env, const struct wire_exited *exited)
-{
-    bool unread = env_has_not_begun(env), untried = (env->state == LIFE_IDLE || env->state == LIFE_FROZEN) &&
-                                                    env_is_untried(env) && !exited->out_of_memory;
-
-    env->exited = exited;
-    if (unread || untried)
-        templates_clone_died(env->sched, env->template_id, exited);
-    step(env, unread ? LIFE_ON_UNREAD : LIFE_ON_EXITED);
-    env->exited = NULL;
-}
-
-void env_on_wire(struct env *env, const struct wire_message *message, int *fds, size_t fd_count)
-{
-    switch (message->type) {
-    case WIRE_STARTED:
-        on_started(env, message->number, fds, fd_count);
-        break;
-    case WIRE_FAILED:
-        on_failed(env, message);
-        break;
-    case WIRE_EXITED:
-        on_exited(env, &message->exited);
-        break;
-    case WIRE_GONE:
-        step(env, LIFE_ON_GONE);
-        break;
-    case WIRE_INSPECTED:
-        reserved_on_inspected(env, message, fds, fd_count);
-        break;
-    case WIRE_START:
-    case WIRE_RESTART:
-    case WIRE_FREEZE:
-    case WIRE_THAW:
-    case WIRE_CPU:
-    case WIRE_KILL:
-    case WIRE_STOP:
-    case WIRE_CAPTURE:
-    case WIRE_INSPECT:
-    case WIRE_READY:
-    case WIRE_CAPTURED:
-    case WIRE_TYPE_END:
-        break;
-    }
-}
-
 void env_lost(struct env *env)
 {
     if (env->state != LIFE_DEAD)
-        step(env, LIFE_ON_LOST);
+        env_step(env, LIFE_ON_LOST);
 }
 
 void env_evict(struct env *env)
 {
-    step(env, LIFE_ON_EVICT);
+    env_step(env, LIFE_ON_EVICT);
 }
 
 bool env_is_old(const struct env *env)
@@ -824,7 +640,7 @@ void env_invoke(struct env *env, struct invocation *invocation)
     report = report_of(env);
     report_start(&report, log);
     env_log_written(env, from);
-    step(env, LIFE_ON_INVOKE);
+    env_step(env, LIFE_ON_INVOKE);
 }
 
 static int make_identity(struct env *env)
@@ -881,7 +697,7 @@ struct env *env_start(struct pool *pool, struct reservation *reservation)
     env->estimate_bytes = memory_estimate(pool);
     pool->sched->starting_bytes += env->estimate_bytes;
     arm(env, START_TIMEOUT_MS);
-    if (send_start(env, WIRE_START, ordinary) < 0)
+    if (env_send_start(env, WIRE_START, ordinary) < 0)
         start_unreachable(env);
     return env;
 }

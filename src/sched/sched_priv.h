@@ -289,8 +289,19 @@ void env_invoke(struct env *env, struct invocation *invocation); /* takes it */
 void env_evict(struct env *env);
 /** Its credentials end soon: it takes no more invocations. */
 bool env_is_old(const struct env *env);
-void env_on_wire(struct env *env, const struct wire_message *message, int *fds, size_t fd_count);
 void env_lost(struct env *env);
+void env_step(struct env *env, enum life_event event);
+/** What the Runtime API of its process tells. */
+struct runtime_api_owner env_runtime_owner(struct env *env);
+
+/* env_wire.c: what it asks of the launcher, and what the launcher says */
+void env_send(struct env *env, enum wire_type type, uint64_t number);
+/** What each START of the version says; the caller adds what is its own. Borrows from the version. */
+struct wire_start env_wire_start(const struct fn_version *version);
+/** Asks for a process. type: START or RESTART; ordinary: not as a clone. Negative errno when nobody was
+ * asked. */
+int env_send_start(struct env *env, enum wire_type type, bool ordinary);
+void env_on_wire(struct env *env, const struct wire_message *message, int *fds, size_t fd_count);
 
 /* env_clone.c */
 /** Says what it is cloned from. ordinary: nothing. */

@@ -41,18 +41,11 @@ bool template_prove(struct template *template)
     if (!version || !sched->link)
         return false;
     template->proof_id = message.env_id = sched->next_env_id++;
-    message.start = (struct wire_start){
-        .env_id = template->proof_id,
-        .uid_index = version->uid_index,
-        .memory_mb = version->memory_mb,
-        .tmp_mb = version->tmp_mb,
-        .runtime = version->runtime,
-        .code = version->code_sha256,
-        .hostname = SANDBOX_HOSTNAME,
-        .argv = argv,
-        .argc = 1,
-        .template_id = template->id,
-    };
+    message.start = env_wire_start(version);
+    message.start.env_id = template->proof_id;
+    message.start.argv = argv;
+    message.start.argc = 1;
+    message.start.template_id = template->id;
     if (link_send(sched->link, &message) == 0)
         return true;
     template->proof_id = 0;
