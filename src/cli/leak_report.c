@@ -289,6 +289,7 @@ static int visit_fresh(struct run *run, struct room *room, struct err *err)
     double cursor = 0;
     int result = log_end(run, &cursor, err);
 
+    cli_note(run->cli, "Calling with B in a fresh environment");
     if (result == 0)
         result = send_event(run, room, run->b, &response, err);
     if (result == 0)
@@ -359,12 +360,14 @@ static bool wait_for_template(struct run *run)
     const struct timespec pause = { .tv_nsec = TEMPLATE_POLL_MS * 1000000L };
     uint64_t deadline_us = clock_us() + TEMPLATE_WAIT_MS * 1000ULL;
 
-    while (clock_us() < deadline_us) {
+    for (bool told = false; clock_us() < deadline_us; told = true) {
         AUTO_JSON *json = NULL;
         const char *state = json_text(own_template(run, &json), "state", "");
 
         if (!is_on_its_way(state))
             return strcmp(state, "ready") == 0;
+        if (!told)
+            cli_note(run->cli, "Waiting for the template of version %s", run->executed);
         (void)nanosleep(&pause, NULL);
     }
     return false;
@@ -417,8 +420,10 @@ static int visit_used(struct run *run, struct seen *seen, struct err *err)
 {
     AUTO_RESPONSE response = { 0 };
     struct room *room = &run->used;
-    int result = send_event(run, room, run->a, &response, err);
+    int result;
 
+    cli_note(run->cli, "Calling with A, then with B, in one environment");
+    result = send_event(run, room, run->a, &response, err);
     if (result == 0)
         result = inspect(run, room, err);
     if (result == 0)
@@ -434,6 +439,7 @@ static int visit_used(struct run *run, struct seen *seen, struct err *err)
         return result;
     seen->after_b = room->inspection;
     room->inspection = NULL;
+    cli_note(run->cli, "Calling with B %d times more", 2 * MORE);
     result = send_b(run, MORE, seen, err);
     if (result == 0)
         result = inspect(run, room, err);

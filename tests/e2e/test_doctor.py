@@ -345,10 +345,11 @@ def test_on_a_terminal(server, own, no_colour):
     assert server.irori("logs", function.name, check=False).stdout == ""
     seen, code = on_terminal(server, *command, env={"NO_COLOR": no_colour}, inputs="y\n")
     assert code == 1 and "came back in the answer to B at $.found" in seen, seen
+    assert "Calling with A, then with B" in seen and "Calling with B 8 times more" in seen
     assert ("\x1b[31mValues of A reached B\x1b[0m" in seen) == (no_colour == "")
     assert SECRETS[0] not in seen and "\x1b[2J" not in seen and "\x07" not in seen
     piped = server.irori(*command, check=False)
-    assert piped.returncode == 1 and "\x1b" not in piped.stdout + piped.stderr and "Go on?" not in piped.stderr
+    assert piped.returncode == 1 and "\x1b" not in piped.stdout + piped.stderr and "Go on?" not in piped.stderr and "Calling with" not in piped.stderr
 
 
 # ---- versions, clean state, tenants ----
