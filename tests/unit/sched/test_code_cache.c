@@ -274,22 +274,22 @@ static void test_versions_with_a_template_of_their_own_have_none(void **state)
     expect_none(w, "clean", "nodejs20.x");
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up_cache, tear_down_cache)
+#define CACHE_TEST(name) cmocka_unit_test_setup_teardown(name, set_up_cache, tear_down_cache)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_the_first_makes_it_and_later_ones_use_it),
-        TEST(test_while_it_is_made_nobody_else_does_and_it_stays_awake),
-        TEST(test_the_next_one_tries_when_the_maker_has_ended),
-        TEST(test_one_of_no_use_is_made_anew),
-        TEST(test_one_over_which_the_runtime_crashes_is_removed),
-        TEST(test_it_goes_with_its_code),
-        TEST(test_what_comes_after_a_change_is_not_kept),
-        TEST(test_node_18_has_none),
-        TEST(test_functions_with_tenants_have_none),
-        TEST(test_python_has_none),
-        TEST(test_versions_with_a_template_of_their_own_have_none),
+        CACHE_TEST(test_the_first_makes_it_and_later_ones_use_it),
+        CACHE_TEST(test_while_it_is_made_nobody_else_does_and_it_stays_awake),
+        CACHE_TEST(test_the_next_one_tries_when_the_maker_has_ended),
+        CACHE_TEST(test_one_of_no_use_is_made_anew),
+        CACHE_TEST(test_one_over_which_the_runtime_crashes_is_removed),
+        CACHE_TEST(test_it_goes_with_its_code),
+        CACHE_TEST(test_what_comes_after_a_change_is_not_kept),
+        CACHE_TEST(test_node_18_has_none),
+        CACHE_TEST(test_functions_with_tenants_have_none),
+        CACHE_TEST(test_python_has_none),
+        CACHE_TEST(test_versions_with_a_template_of_their_own_have_none),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -291,20 +291,20 @@ static void test_an_inspection_of_one_that_ends(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_it_serves_its_caller_and_nobody_else, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_nobody_in_the_queue_waits_for_it, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_only_where_it_is_and_free, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_of_another_tenant, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_an_ordinary_one_cannot_be_named, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_it_ends_when_told, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_it_ends_after_its_invocation, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_an_update_ends_it, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_clean_state_and_want_of_memory_spare_it, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_limits_hold_for_it, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_a_start_that_fails, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_a_lost_launcher, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_an_inspection, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_an_inspection_of_one_that_ends, set_up, tear_down),
+        TEST(test_it_serves_its_caller_and_nobody_else),
+        TEST(test_nobody_in_the_queue_waits_for_it),
+        TEST(test_only_where_it_is_and_free),
+        TEST(test_of_another_tenant),
+        TEST(test_an_ordinary_one_cannot_be_named),
+        TEST(test_it_ends_when_told),
+        TEST(test_it_ends_after_its_invocation),
+        TEST(test_an_update_ends_it),
+        TEST(test_clean_state_and_want_of_memory_spare_it),
+        TEST(test_limits_hold_for_it),
+        TEST(test_a_start_that_fails),
+        TEST(test_a_lost_launcher),
+        TEST(test_an_inspection),
+        TEST(test_an_inspection_of_one_that_ends),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -316,20 +316,20 @@ static void test_a_template_refills_the_pools_of_tenants(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up_tenants, tear_down_tenants)
+#define TENANTS_TEST(name) cmocka_unit_test_setup_teardown(name, set_up_tenants, tear_down_tenants)
     const struct CMUnitTest tests[] = {
-        TEST(test_an_environment_serves_one_tenant),
-        TEST(test_the_runtime_and_ps_are_told),
-        TEST(test_ids_that_look_like_keys_are_others),
-        TEST(test_idle_ones_of_others_give_way),
-        TEST(test_beyond_the_limit_is_refused),
-        TEST(test_one_that_is_about_to_be_free_is_waited_for_at_the_limit),
-        TEST(test_an_update_takes_each_tenants_queue_along),
-        TEST(test_another_function_without_tenants_gets_nobody),
-        TEST(test_hostile_numbers_of_tenants_leave_nothing),
-        TEST(test_a_lost_launcher_counts_them_out),
-        TEST(test_clean_state_is_kept_for_each_tenant),
-        TEST(test_a_template_refills_the_pools_of_tenants),
+        TENANTS_TEST(test_an_environment_serves_one_tenant),
+        TENANTS_TEST(test_the_runtime_and_ps_are_told),
+        TENANTS_TEST(test_ids_that_look_like_keys_are_others),
+        TENANTS_TEST(test_idle_ones_of_others_give_way),
+        TENANTS_TEST(test_beyond_the_limit_is_refused),
+        TENANTS_TEST(test_one_that_is_about_to_be_free_is_waited_for_at_the_limit),
+        TENANTS_TEST(test_an_update_takes_each_tenants_queue_along),
+        TENANTS_TEST(test_another_function_without_tenants_gets_nobody),
+        TENANTS_TEST(test_hostile_numbers_of_tenants_leave_nothing),
+        TENANTS_TEST(test_a_lost_launcher_counts_them_out),
+        TENANTS_TEST(test_clean_state_is_kept_for_each_tenant),
+        TENANTS_TEST(test_a_template_refills_the_pools_of_tenants),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

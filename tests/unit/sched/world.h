@@ -73,3 +73,5 @@ void write_memory(const int fds[2], unsigned usage_mb, unsigned file_mb);
 void give_memory(struct world *w, int fds[2], unsigned usage_mb, unsigned limit_mb);
 void close_memory(int fds[2]);
 void expect_listed(struct world *w, const char *text);
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
