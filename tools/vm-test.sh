@@ -78,6 +78,7 @@ mkfs.ext4 -q -F -E lazy_itable_init=1,lazy_journal_init=1 "$run/disk"
 
 # What it runs. What is read first over 9p is slow, and the product's own limits of time are short.
 tests=${T:-tests/sandbox/test_launcher.py tests/sandbox/test_template.py tests/sandbox/test_function_template.py
+    tests/sandbox/test_function_leftovers.py tests/sandbox/test_function_attacks.py
     tests/e2e/test_cgroup2.py tests/e2e/test_lifecycle.py tests/e2e/test_kill.py tests/e2e/test_escape.py
     tests/e2e/test_snapstart.py}
 if [ $# -eq 0 ]; then

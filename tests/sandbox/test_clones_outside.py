@@ -7,7 +7,7 @@ import time
 import driver
 import pytest
 import runtime_api
-from test_function_template import PROGRAMS, PROVIDED, Template, build_program, init_of, managed
+from function_template import PROGRAMS, PROVIDED, Template, build_program, init_of, managed
 from test_template import make_share
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0 or os.uname().machine != "x86_64", reason="needs root and an x86-64 processor"),

@@ -1,23 +1,14 @@
 """Every interpreter of this machine in real clones: threads, WebAssembly, large heaps, since INIT and new ones."""
 import os
 
-import driver
 import pytest
 import runtime_api
-from test_function_template import FUNCTIONS, Template, managed
+from function_template import FUNCTIONS, Template, managed
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0 or os.uname().machine != "x86_64", reason="needs root and an x86-64 processor"),
               pytest.mark.timeout(180)]
 NODES = [f"nodejs{version}.x" for version in (18, 20, 22, 24)]
 PYTHONS = [f"python3.{version}" for version in range(9, 15)]
-
-
-@pytest.fixture(scope="module")
-def launcher(tmp_path_factory):
-    made = driver.Launcher(tmp_path_factory.mktemp("data"), instance="pytest30", share=driver.ROOT)
-    yield made
-    assert made.stop() == 0
-    assert driver.traces("pytest30", made.data) == []
 
 
 @pytest.fixture
